@@ -1,0 +1,1 @@
+"""vsearch: a durable vector search database."""

@@ -1,0 +1,140 @@
+"""The nouns that every layer shares: fields, search parameters, payload columns, and the limits.
+
+Only the standard library and numpy may be imported here: `index/` and `storage/` build on this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.errors import InvalidArgument
+
+PointId = int | str
+Payload = dict[str, Any]
+Metric = Literal["cosine", "dot", "l2"]
+Distance = Literal["dot", "l2"]  # what an index computes: minus the inner product, or the squared Euclidean distance
+IndexKind = Literal["auto", "flat", "hnsw"]
+Durability = Literal["sync", "os"]
+ColumnType = Literal["int", "float", "str", "bool", "null", "list", "object"]
+Progress = Callable[[int, int], None]  # (done, total) in rows; may raise to stop the work
+
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int64]
+Bitset = NDArray[np.uint64]  # bit i of a set is bit (i & 63) of word (i >> 6)
+
+# Limits, each with its reason.
+MAX_DIM: Final = 65_536  # one float32 vector stays within 256 KiB
+MAX_ID_BYTES: Final = 1_024  # an id is a RocksDB key; longer keys bloat every block index
+MAX_LIMIT: Final = 10_000  # k of one search: hits are materialised as Python objects
+MAX_BATCH_POINTS: Final = 100_000  # one batch is one atomic write held in memory
+MAX_BATCH_BYTES: Final = 1 << 30  # a RocksDB write batch holds at most 4 GiB; stay well below
+MAX_PAYLOAD_BYTES: Final = 1 << 20  # payloads are read whole for every hit
+MAX_PAYLOAD_DEPTH: Final = 32  # nesting of objects and lists
+MAX_FILTER_DEPTH: Final = 32  # nesting of and, or, not
+MAX_FILTER_VALUES: Final = 100_000  # values in one `any` or ids in one `has_id`
+MAX_NAME_LENGTH: Final = 255  # collection and field names
+MAX_FIELDS: Final = 64  # named vectors of one collection
+MAX_EF: Final = 16_384  # beam of a graph walk: its arrays stay in the second-level cache
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """A field of dense vectors.
+
+    `dim`: components of a vector. `metric`: cosine (vectors are normalised when they are stored), dot or l2.
+    `index`: the kind built for sealed segments; auto builds hnsw where a segment is large enough to gain from it.
+    `dtype`: how components are stored, float32 or float16. `m`, `ef_construction`: the graph's degree (twice that on
+    its lowest level) and the width of the search that finds a new vector's neighbours (Malkov and Yashunin 2018).
+
+    Raises InvalidArgument for a value out of range.
+    """
+
+    dim: int
+    metric: Metric = "cosine"
+    index: IndexKind = "auto"
+    dtype: Literal["float32", "float16"] = "float32"
+    m: int = 16
+    ef_construction: int = 200
+
+    def __post_init__(self) -> None:
+        def need(good: bool, message: str, hint: str) -> None:
+            if not good:
+                raise InvalidArgument(message, hint)
+
+        def whole(value: object) -> bool:
+            return isinstance(value, int) and not isinstance(value, bool)
+
+        need(whole(self.dim) and 1 <= self.dim <= MAX_DIM, f"dim is {self.dim!r}", f"Use 1 to {MAX_DIM}")
+        need(self.metric in ("cosine", "dot", "l2"), f"unknown metric {self.metric!r}", "Use cosine, dot or l2")
+        need(self.index in ("auto", "flat", "hnsw"), f"unknown index kind {self.index!r}", "Use auto, flat or hnsw")
+        need(self.dtype in ("float32", "float16"), f"unknown dtype {self.dtype!r}", "Use float32 or float16")
+        need(whole(self.m) and 2 <= self.m <= 128, f"m is {self.m!r}", "Use an integer from 2 to 128")
+        good = whole(self.ef_construction) and 8 <= self.ef_construction <= 4096
+        need(good, f"ef_construction is {self.ef_construction!r}", "Use an integer from 8 to 4096")
+
+    @property
+    def distance(self) -> Distance:
+        """What an index computes for this metric; cosine is the inner product of normalised vectors."""
+        return "l2" if self.metric == "l2" else "dot"
+
+    def to_dict(self) -> dict[str, Any]:
+        names = ("dim", "metric", "index", "dtype", "m", "ef_construction")
+        return {"kind": "dense", **{name: getattr(self, name) for name in names}}
+
+    @classmethod
+    def from_dict(cls, spec: dict[str, Any]) -> Dense:
+        return cls(**{name: value for name, value in spec.items() if name != "kind"})
+
+
+@dataclass(frozen=True, slots=True)
+class SearchParams:
+    """How hard a search should try.
+
+    `exact`: compare with every matching vector. `recall`: the wanted share of the true nearest that is found, from
+    which the widths are chosen. `ef`: the beam of a graph walk, instead of the one chosen. `oversampling`: candidates
+    rescored from stored vectors, as a multiple of the limit. `rescore`: whether to rescore at all.
+
+    Raises InvalidArgument for a value out of range.
+    """
+
+    exact: bool = False
+    recall: float = 0.95
+    ef: int | None = None
+    oversampling: float | None = None
+    rescore: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.recall <= 1.0:
+            raise InvalidArgument(f"recall is {self.recall!r}", "Use a number above 0 and at most 1")
+        if self.ef is not None and not 1 <= self.ef <= MAX_EF:
+            raise InvalidArgument(f"ef is {self.ef!r}", f"Use an integer from 1 to {MAX_EF}")
+        if self.oversampling is not None and not 1.0 <= self.oversampling <= 100.0:
+            raise InvalidArgument(f"oversampling is {self.oversampling!r}", "Use a number from 1 to 100")
+
+
+@dataclass(frozen=True)
+class Column:
+    """All values of one type that one payload path holds in a segment, in row order.
+
+    Row i holds `values[offsets[i]:offsets[i + 1]]`: none when the path is missing there, several when it is a list.
+    A path is the keys joined by dots, with `[]` after a key whose value is a list of objects (`authors[].name`).
+    Values by type: int int64; float float64; bool uint8; str int32 codes into `dictionary`; null, list and object are
+    markers that say what stands at the path itself: null 0, list its length, object 0, each int32.
+    """
+
+    path: str
+    type: ColumnType
+    offsets: NDArray[np.int64]
+    values: NDArray[Any]
+    dictionary: Sequence[str] = field(default=())
+
+    @cached_property
+    def rows(self) -> IntArray:
+        """int64 [len(values)]: the row of each value."""
+        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
