@@ -30,6 +30,7 @@ Bitset = NDArray[np.uint64]  # bit i of a set is bit (i & 63) of word (i >> 6)
 
 # Limits, each with its reason.
 MAX_DIM: Final = 65_536  # one float32 vector stays within 256 KiB
+MAX_COMPONENT: Final = 1e15  # magnitude of a component under dot and l2: sums of squares stay finite in float32
 MAX_ID_BYTES: Final = 1_024  # an id is a RocksDB key; longer keys bloat every block index
 MAX_LIMIT: Final = 10_000  # k of one search: hits are materialised as Python objects
 MAX_BATCH_POINTS: Final = 100_000  # one batch is one atomic write held in memory

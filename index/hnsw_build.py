@@ -1,0 +1,268 @@
+"""Construction of the graph, the same for any number of threads: nodes are inserted in batches, without locks.
+
+1. Levels are drawn from a seeded generator, one for each row (Malkov and Yashunin 2018, doi 10.1109/TPAMI.2018.2889473).
+   Nodes are inserted by descending level, in random order within a level: the first is the entry of every search,
+   and rows that are neighbours because of the order in which they were stored do not meet in one batch.
+2. A batch is a small share of what is inserted already. Its nodes search the graph as it was before the batch, each on
+   its own, choose their links and propose the links back (`_connect`).
+3. Proposals are sorted by the node that they are for; each of these appends them or, if it has no room, chooses anew
+   among old and new (`_accept`). No node is written by two threads.
+4. Rows with equal vectors would only link to each other. So only the first of them becomes a node; the others are its
+   twins: `twins[i]` is the next row with the vector of row i, or -1.
+
+All distances are of codes. Links are chosen by the heuristic of the paper's algorithm 4: the closest first, but only
+if it is closer to the node than to all links chosen before.
+The prefix-doubling scheme: Manohar et al. 2024, ParlayANN, doi 10.1145/3627535.3638475.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.errors import LimitExceeded
+from vsearch.types import FloatArray, IntArray, Progress
+
+from .codes import decoded, row_as_query
+from .hnsw_walk import MAX_NODES, Graph, Scratch, beam, descend, distance_of, key_of, make_scratch, node_of, read_only
+from .jit import kernel
+from .scratch import Pool
+from .simd import Int, dot_u8s8
+from .threads import run_ranges
+
+SHARE: Final = 50  # a batch is at most 1/50 of the nodes before it: what its nodes miss of each other is not noticed
+MAX_BATCH: Final = 4096  # enough for every thread; bounds the memory of proposals
+MAX_LEVEL: Final = 30
+SEED: Final = 0x5EED
+
+_NOBODY: Final = np.empty(0, np.uint64)
+_ALONE: Final = np.empty(0, np.int32)
+_UNUSED: Final = np.iinfo(np.int64).max  # a place for a proposal that was not made; sorts last
+_LOW: Final = 0xFFFFFFFF
+
+
+class Builder:
+    """A graph that grows by `insert`."""
+
+    def __init__(
+        self,
+        codes: NDArray[np.uint8],
+        scales: FloatArray,
+        twins: NDArray[np.int32],
+        squared: bool,
+        m: int,
+        ef_construction: int,
+        threads: int,
+    ) -> None:
+        n = len(codes)
+        if n > MAX_NODES:
+            raise LimitExceeded(f"{n} rows are too many for one graph", f"Use at most {MAX_NODES} rows a segment")
+        generator = np.random.default_rng(SEED)
+        single = np.ones(n, bool)
+        single[twins[twins >= 0]] = False
+        levels = np.minimum(-np.log(1.0 - generator.random(n)) / math.log(m), MAX_LEVEL).astype(np.uint8)
+        levels[~single] = 0
+        order = generator.permutation(n)
+        order = order[single[order]]
+        self.order = order[np.argsort(-levels[order].astype(np.int64), kind="stable")]
+        self.done = 0
+        self.levels = levels
+        starts = (np.cumsum(levels, dtype=np.int64) - levels).astype(np.int32)
+        self._links0 = np.full((n, 2 * m), -1, np.int32)
+        self._links = np.full((int(levels.sum(dtype=np.int64)), m), -1, np.int32)
+        self.graph = Graph(*map(read_only, (codes, scales, self._links0, self._links, starts)))
+        self.entry = np.array([self.order[0], levels[self.order[0]]] if n else [-1, 0], np.int64)
+        self._owners = np.repeat(np.arange(n, dtype=np.int32), levels)  # of the rows of graph.links
+        self._squared, self._ef, self._threads = squared, ef_construction, threads
+        self._pool = Pool(lambda: make_scratch(self.graph))
+
+    def insert(self, count: int, progress: Progress | None = None) -> None:
+        """Insert nodes until there are `count`. `progress` is called after every batch, and may raise."""
+        while self.done < count:
+            size = min(max(self.done // SHARE, 1), MAX_BATCH, count - self.done)
+            if self.done:
+                self._insert_batch(self.order[self.done : self.done + size])
+            self.done += size
+            if progress is not None:
+                progress(self.done, len(self.order))
+
+    def _insert_batch(self, batch: IntArray) -> None:
+        graph, m = self.graph, self.graph.links.shape[1]
+        counts = self.levels[batch].astype(np.int64) + 1
+        slots = (np.cumsum(counts) - counts) * m
+        proposals = np.full(int(counts.sum()) * m, _UNUSED, np.int64)
+
+        def connect(first: int, last: int) -> None:
+            with self._pool.take() as scratch:
+                _connect(
+                    graph, self._links0, self._links, self._squared, self.levels, self.entry, batch, first, last,
+                    self._ef, slots, proposals, scratch,
+                )  # fmt: skip
+
+        run_ranges(connect, len(batch), self._threads)
+
+        proposals.sort()
+        proposals = proposals[: np.searchsorted(proposals, _UNUSED)]
+        proposers = np.repeat(batch, counts)[(proposals & _LOW) // m]
+        targets = proposals >> 32
+        groups = np.append(np.flatnonzero(np.diff(targets, prepend=-1)), len(targets))
+
+        def accept(first: int, last: int) -> None:
+            with self._pool.take() as scratch:
+                _accept(
+                    graph, self._links0, self._links, self._squared, self._owners, targets, proposers, groups,
+                    first, last, scratch,
+                )  # fmt: skip
+
+        run_ranges(accept, len(groups) - 1, self._threads, min_chunk=64)
+
+
+@kernel
+def _select(
+    graph: Graph, squared: bool, keys: IntArray, count: Int, most: Int, chosen: IntArray, code: NDArray[np.int8]
+) -> int:
+    """Choose up to `most` of the candidates keys[:count], sorted; how many are in `chosen`."""
+    codes, scales = graph.codes, graph.scales
+    stride, blocks = codes.shape[1], codes.shape[1] >> 6
+    kept = np.int64(0)
+    for i in range(count):
+        if kept == most:
+            break
+        candidate, limit = node_of(keys[i]), distance_of(keys[i])
+        factors = row_as_query(codes, scales, candidate, squared, code)
+        good = True
+        for j in range(kept):
+            other = chosen[j]
+            dot = dot_u8s8(codes, other * stride, code, 0, blocks)
+            if decoded(dot, scales[other, 0], scales[other, 1], factors) < limit:
+                good = False
+                break
+        if good:
+            chosen[kept] = candidate
+            kept += 1
+    return kept
+
+
+@kernel
+def _connect(
+    graph: Graph,
+    links0: NDArray[np.int32],
+    links: NDArray[np.int32],
+    squared: bool,
+    levels: NDArray[np.uint8],
+    entry: IntArray,
+    batch: IntArray,
+    first: Int,
+    last: Int,
+    ef: Int,
+    slots: IntArray,
+    proposals: IntArray,
+    scratch: Scratch,
+) -> None:
+    """Write the links of batch[first:last], and propose the links back.
+
+    A proposal is (row of the target << 32) | its place in `proposals`; rows of the upper levels count on from n.
+    """
+    n, m = np.int64(graph.links0.shape[0]), np.int64(graph.links.shape[1])
+    code = scratch.code
+    chosen, other = np.empty(2 * m, np.int64), np.empty_like(scratch.code)
+    for i in range(first, last):
+        node, slot = np.int64(batch[i]), slots[i]
+        factors = row_as_query(graph.codes, graph.scales, node, squared, code)
+        top = min(np.int64(levels[node]), entry[1])
+        key = descend(graph, code, factors, key_of(graph.codes, graph.scales, entry[0], code, factors), entry[1], top, scratch.tally)
+        for level in range(top, -1, -1):
+            found, _ = beam(graph, code, factors, key, level, ef, ef + 1, _UNUSED, _NOBODY, _ALONE, scratch)
+            key = scratch.keys[0]
+            kept = _select(graph, squared, scratch.keys, found, m, chosen, other)
+            for j in range(kept):
+                target = chosen[j]
+                if level == 0:
+                    links0[node, j] = target
+                else:
+                    links[graph.starts[node] + level - 1, j] = target
+                    target = n + graph.starts[target] + level - 1
+                proposals[slot + j] = (target << 32) | (slot + j)
+            slot += m
+            key &= ~np.int64(3)
+
+
+@kernel
+def _accept(
+    graph: Graph,
+    links0: NDArray[np.int32],
+    links: NDArray[np.int32],
+    squared: bool,
+    owners: NDArray[np.int32],
+    targets: IntArray,
+    proposers: IntArray,
+    groups: IntArray,
+    first: Int,
+    last: Int,
+    scratch: Scratch,
+) -> None:
+    """Give the rows of links in groups [first, last) their proposed links; a group is one row's proposals."""
+    n, keys = np.int64(graph.links0.shape[0]), scratch.keys
+    code = scratch.code
+    chosen, other = np.empty(graph.links0.shape[1], np.int64), np.empty_like(scratch.code)
+    for g in range(first, last):
+        row, start, stop = targets[groups[g]], groups[g], groups[g + 1]
+        node = row if row < n else np.int64(owners[row - n])
+        own = links0[row] if row < n else links[row - n]
+        width = own.shape[0]
+        degree = np.int64(0)
+        while degree < width and own[degree] >= 0:
+            degree += 1
+        if degree + stop - start <= width:
+            for j in range(start, stop):
+                own[degree + j - start] = proposers[j]
+            continue
+        factors = row_as_query(graph.codes, graph.scales, node, squared, code)
+        count = degree + stop - start
+        for j in range(count):
+            key = key_of(graph.codes, graph.scales, np.int64(own[j]) if j < degree else proposers[start + j - degree], code, factors)
+            z = j
+            while z > 0 and keys[z - 1] > key:
+                keys[z] = keys[z - 1]
+                z -= 1
+            keys[z] = key
+        kept = _select(graph, squared, keys, count, width, chosen, other)
+        for j in range(width):
+            own[j] = chosen[j] if j < kept else -1
+
+
+def find_twins(elements: NDArray[Any], n: int, threads: int = 1) -> NDArray[np.int32]:
+    """The next row with an equal vector, or -1: int32 [n], or [0] if no two are equal.
+
+    elements: the components of the n rows, flat.
+    """
+    words = elements.view(np.uint32 if elements.dtype == np.float32 else elements.dtype)
+    hashes = np.empty(n, np.uint64)
+
+    def some(first: int, last: int) -> None:
+        _hash_rows(words, first, last, hashes)
+
+    run_ranges(some, n, threads, min_chunk=1024)
+    order = np.argsort(hashes, kind="stable")
+    same = np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
+    rows = words.reshape(n, -1)
+    pairs = [(a, b) for a, b in zip(order[same], order[same + 1], strict=True) if np.array_equal(rows[a], rows[b])]
+    if not pairs:
+        return _ALONE
+    twins = np.full(n, -1, np.int32)
+    before, after = np.array(pairs).T
+    twins[before] = after
+    return twins
+
+
+@kernel
+def _hash_rows(words: NDArray[Any], first: Int, last: Int, hashes: NDArray[np.uint64]) -> None:
+    d = words.shape[0] // hashes.shape[0]
+    for i in range(first, last):
+        value = np.uint64(0xCBF29CE484222325)
+        for j in range(i * d, (i + 1) * d):
+            value = (value ^ np.uint64(words[j])) * np.uint64(0x100000001B3)
+        hashes[i] = value ^ (value >> np.uint64(32))

@@ -1,0 +1,112 @@
+"""How a read-only engine follows the writer: a RocksDB secondary over a private folder of links, and proof it is whole.
+
+The binding rewrites a settings file in the folder that it opens. A reader must not do that: the directory may be
+another user's or lie on a read-only disk, and readers would race. So each reader opens a temporary folder that holds
+one symbolic link for each file of the database.
+
+A secondary that cannot open a table, because the writer deleted it a moment ago or because it is damaged, goes on with
+an older state of that family, says nothing, and never recovers. Therefore `follow`
+1. brings the links up to date, and opens the secondary or lets it read the tail of manifest and log;
+2. when the set of tables has changed, opens the same folder a second time in the strict mode, which fails for a missing
+   or damaged table, and compares the live tables of both; a secondary that lacks one is replaced by a new one;
+3. accepts the result only if no file came or went meanwhile: then nothing that was read can have been out of date.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from rocksdict import AccessType, Options, Rdict
+
+from vsearch.errors import Locked
+
+from . import tuning
+
+_PATIENCE_S: Final = 5.0  # a writer brings and removes files some times a second, and a try takes some milliseconds
+_FAILURES: Final = 3  # in a row, with the same files before and after: no longer a race, but damage
+_PAUSE_S: Final = 0.02
+
+
+def belongs(name: str) -> bool:
+    """Whether a file is part of the RocksDB database, as against its lock, its diary and what is ours."""
+    return (
+        name in ("CURRENT", "IDENTITY") or name.startswith(("MANIFEST-", "OPTIONS-")) or name.endswith((".sst", ".log"))
+    )
+
+
+class Mirror:
+    """The links to the database at `path`, and the secondaries opened through them. Used by one thread at a time."""
+
+    def __init__(self, path: Path, families: Mapping[str, Options]) -> None:
+        self._path = path.resolve()
+        self._families = families
+        self._manifests: frozenset[str] = frozenset()  # when they change, a new secondary is opened
+        self._proved: frozenset[str] | None = None  # the tables for which step 2 has been done
+        root = Path(tempfile.mkdtemp(prefix="vsearch-reader-"))
+        self.remove = weakref.finalize(self, shutil.rmtree, root, True)  # also when the process ends without a close
+        self.folder = root / "database"
+        self._diary = root / "diary"  # RocksDB's own log file
+        self._no_log = root / "no-log"  # stays empty, so that the strict opening replays nothing
+        for folder in (self.folder, self._diary, self._no_log):
+            folder.mkdir()
+
+    def follow(self, secondary: Rdict | None) -> Rdict:
+        """A secondary that shows what is committed now: the given one, caught up, or a new one.
+
+        Raises RocksDB's or the operating system's error when it persists while the files stay the same, and Locked when
+        they come and go too fast to be followed.
+        """
+        deadline = time.monotonic() + _PATIENCE_S
+        failures = 0
+        while time.monotonic() < deadline:
+            names = self._update()
+            try:
+                manifests = frozenset(name for name in names if name.startswith("MANIFEST-"))
+                if secondary is None or manifests != self._manifests:
+                    self._manifests = manifests
+                    access = AccessType.secondary(str(self._diary))
+                    secondary = Rdict(str(self.folder), tuning.database_options(True), dict(self._families), access)
+                else:
+                    secondary.try_catch_up_with_primary()
+                tables = frozenset(name for name in names if name.endswith(".sst"))
+                if tables != self._proved and _live(secondary) != self._strictly_live():
+                    secondary = None
+                elif self._update() == names:
+                    self._proved = tables
+                    return secondary
+                failures = 0
+            except Exception:
+                failures = failures + 1 if self._update() == names else 0
+                if failures == _FAILURES:
+                    raise
+                time.sleep(_PAUSE_S)
+        raise Locked(f"database {self._path} is changed too fast by its writer to be followed", "Refresh again")
+
+    def _update(self) -> frozenset[str]:
+        """Adds links to new files, removes those to files that are gone, returns the names of the database's files."""
+        names = frozenset(filter(belongs, os.listdir(self._path)))
+        for name in os.listdir(self.folder):
+            if (self.folder / name).is_symlink() and name not in names:
+                (self.folder / name).unlink()
+        for name in names:
+            if not os.path.lexists(self.folder / name):
+                os.symlink(self._path / name, self.folder / name)
+        return names
+
+    def _strictly_live(self) -> frozenset[str]:
+        options = tuning.database_options(True)
+        options.set_wal_dir(str(self._no_log))
+        access = AccessType.read_only(False)
+        return _live(Rdict(str(self.folder), options, dict(self._families), access))
+
+
+def _live(db: Rdict) -> frozenset[str]:
+    """The names of the tables that hold a database's current content."""
+    return frozenset(table["name"] for table in db.live_files())

@@ -1,0 +1,66 @@
+"""Kills a process at a failpoint: what the storage tests share.
+
+A test starts one fresh process (`in_fresh_process`), which forks a child for every case: forking is quick, and safe
+there because nothing has started a thread in the fresh process.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import shutil
+import signal
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vsearch.storage import failpoints
+
+
+def in_fresh_process(function: Callable[..., None], *arguments: Any) -> None:
+    """Runs a function of a test module in a new Python; its traceback is on stderr when it fails."""
+    process = multiprocessing.get_context("spawn").Process(target=function, args=arguments)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+
+
+def forked(action: Callable[[], Any], specification: str = "") -> bool:
+    """Runs an action in a child with failpoints armed; False when it was killed there. It must not fail otherwise."""
+    child = os.fork()
+    if child == 0:
+        try:
+            failpoints.arm(specification)
+            action()
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+        return False
+    assert status == 0, f"with {specification!r} the child ended with status {status}"
+    return True
+
+
+def kill_everywhere(folder: Path, action: Callable[[Path], None], check: Callable[[Path, str], None]) -> int:
+    """Runs `action` on a copy of `folder`, killed at every visit of every failpoint, and `check` on what is left.
+
+    Returns how many kills there were.
+    """
+    kills = 0
+    for name in failpoints.names():
+        for visit in itertools.count(1):
+            copy = folder.with_name(f"{folder.name}-{name}-{visit}")
+            shutil.copytree(folder, copy)
+            point = f"{name}=kill:{visit}"
+            survived = forked(lambda copy=copy: action(copy), point)
+            if not survived:
+                kills += 1
+                assert forked(lambda copy=copy, point=point: check(copy, point))
+            shutil.rmtree(copy)
+            if survived:
+                break
+    return kills

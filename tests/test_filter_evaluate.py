@@ -1,0 +1,287 @@
+"""One filter, three evaluations, one answer: the naive one, on payloads, and on columns."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tests.naive_filter import holds
+from tests.strategies import eighths, filters, leaves, payloads, places, point_ids
+from vsearch.filters import F, Node, tree
+from vsearch.filters.columns import ColumnSet, sorted_order
+from vsearch.filters.evaluate import evaluate
+from vsearch.filters.flatten import flatten, merge
+from vsearch.filters.match import matches
+from vsearch.types import Column, Payload, PointId
+
+Points = list[tuple[PointId, Payload]]
+points = st.lists(st.tuples(point_ids, payloads), max_size=6)
+
+
+def by_columns(
+    node: Node, rows: Points, columns: list[Column] | None = None, indexed: bool = False, within: Any = None
+) -> list[bool]:
+    made = flatten([payload for _, payload in rows]) if columns is None else columns
+    orders = {(c.path, c.type): sorted_order(c) for c in made if c.type in ("int", "float", "str")} if indexed else {}
+
+    def ids(wanted: tuple[PointId, ...]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        return np.array([any(type(i) is type(w) and i == w for w in wanted) for i, _ in rows], dtype=np.bool_)
+
+    mask = evaluate(node, len(rows), ColumnSet(made, orders), ids, lambda row: rows[row][1], within)
+    assert mask.dtype == np.bool_
+    assert mask.shape == (len(rows),)
+    return mask.tolist()  # type: ignore[no-any-return]
+
+
+def unread(row: int) -> Payload:
+    raise AssertionError(f"the payload of row {row} was read")
+
+
+def no_ids(wanted: object) -> Any:
+    raise AssertionError("ids were asked for")
+
+
+@st.composite
+def cases(draw: st.DrawFn, segments: int = 1) -> tuple[list[Points], Node]:
+    """Segments of points, and a filter that says something about them."""
+    found = [draw(points) for _ in range(segments)]
+    return found, draw(filters([payload for rows in found for _, payload in rows]))
+
+
+@settings(max_examples=400)
+@given(cases())
+def test_all_evaluations_agree(case: tuple[list[Points], Node]) -> None:
+    (rows,), node = case
+    expected = [holds(node, point_id, payload) for point_id, payload in rows]
+    assert [matches(node, point_id, payload) for point_id, payload in rows] == expected
+    assert by_columns(node, rows) == expected
+    assert by_columns(node, rows, indexed=True) == expected
+
+
+@settings(max_examples=200)
+@given(cases(segments=2), st.data())
+def test_kept_rows_of_several_segments_answer_as_before(case: tuple[list[Points], Node], data: st.DataObject) -> None:
+    segments, node = case
+    keeps = [[row for row in range(len(rows)) if data.draw(st.booleans())] for rows in segments]
+    parts = [(flatten([p for _, p in s]), np.array(k, dtype=np.int64)) for s, k in zip(segments, keeps, strict=True)]
+    rows = [segment[row] for segment, keep in zip(segments, keeps, strict=True) for row in keep]
+    expected = [holds(node, point_id, payload) for point_id, payload in rows]
+    assert by_columns(node, rows, merge(parts)) == expected
+
+
+@settings(max_examples=150)
+@given(cases(), st.data())
+def test_rows_outside_are_neither_answered_nor_read(case: tuple[list[Points], Node], data: st.DataObject) -> None:
+    (rows,), node = case
+    within = np.array([data.draw(st.booleans()) for _ in rows], dtype=np.bool_)
+    shown = [(point_id, payload if inside else None) for (point_id, payload), inside in zip(rows, within, strict=True)]
+    expected = [bool(inside) and holds(node, *row) for row, inside in zip(rows, within, strict=True)]
+    columns = flatten([payload for _, payload in rows])
+    assert by_columns(node, shown, columns, within=within) == expected  # type: ignore[arg-type]  # None fails if read
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.fixed_dictionaries({"loc": places | st.lists(places, max_size=3)}), min_size=1, max_size=5), st.data()
+)
+def test_places_alone_and_in_lists(rows: list[Payload], data: st.DataObject) -> None:
+    lat, lon = data.draw(eighths), data.draw(eighths)
+    ring = [(-2, -2), (-2, 2), (2, 0.5), (-2, -2)]
+    for node in (
+        F("loc").within_radius(lat, lon, 200_000),
+        F("loc").within_box((lat + 2, lon - 2), (lat - 2, lon + 2)),
+        F("loc").within_polygon(ring, [[(-1, -1), (-1, 1), (0, 0), (-1, -1)]]),
+    ):
+        assert by_columns(node, [(0, row) for row in rows]) == [holds(node, 0, row) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("node", "payload", "expected"),
+    [
+        (F("a") == 1, {"a": True}, False),
+        (F("a") == 1, {"a": 1.0}, True),
+        (F("a") == 1.0, {"a": 1}, True),
+        (F("a") == True, {"a": 1}, False),  # noqa: E712
+        (F("a") == "1", {"a": 1}, False),
+        (F("a") == 0, {"a": -0.0}, True),
+        (F("a") == 2**53 + 1, {"a": 2.0**53}, False),
+        (F("a") > 2.0**53, {"a": 2**53 + 1}, True),
+        (F("a") > 2**53 + 1, {"a": 2.0**53}, False),
+        (F("a") >= 2**53 + 1, {"a": 2.0**53 + 2}, True),
+        (F("a") < 2**63, {"a": 2**63 - 1}, True),
+        (F("a") == 2**64, {"a": 2**64 + 1}, True),  # both are the float 2**64
+        (F("a") <= 5, {"a": float("nan")}, False),
+        (F("a") > 5, {"a": float("inf")}, True),
+        (F("a") >= 0, {"a": True}, False),
+        (F("a") != 1, {}, True),
+        (F("a") != 1, {"a": [1, 2]}, False),
+        (F("a").between(3, 4), {"a": [1, 9]}, False),  # no single value lies between
+        (F("a").all([1, 2]), {"a": [2, 3, 1]}, True),
+        (F("a").all([1, 2]), {"a": [2, 3]}, False),
+        (F("a").any([]), {"a": 1}, False),
+        (F("a").none(["x"]), {"a": None}, True),
+        (tree.Except("a", ("x",)), {"a": None}, False),
+        (tree.Except("a", ("x",)), {"a": ["x", "y"]}, True),
+        (tree.Except("a", ("x",)), {"a": {}}, True),
+        (F("a").is_null(), {"a": [None]}, True),
+        (F("a").is_null(), {"a": [[None]]}, False),
+        (F("a").is_null(), {}, False),
+        (F("a").is_empty(), {}, True),
+        (F("a").is_empty(), {"a": None}, True),
+        (F("a").is_empty(), {"a": []}, True),
+        (F("a").is_empty(), {"a": [None]}, False),
+        (F("a").is_empty(), {"a": {}}, False),
+        (F("a").is_empty(), {"a": ""}, False),
+        (F("a").exists(), {"a": None}, True),
+        (F("a").exists(), {}, False),
+        (F("a").count == 0, {}, True),
+        (F("a").count == 0, {"a": None}, True),
+        (F("a").count == 1, {"a": {"x": 1}}, True),
+        (F("a").count == 2, {"a": [None, [1]]}, True),
+        (F("a.b") == 1, {"a": [{"b": 1}]}, False),  # a list is entered by [] only
+        (F("a[].b") == 1, {"a": [{"b": 1}]}, True),
+        (F("a[].b") == 1, {"a": {"b": 1}}, False),
+        (F("a[]") == 1, {"a": [1]}, True),
+        (F("a[]") == 1, {"a": 1}, False),
+        (F("a") == 1, {"a": [[1]]}, False),  # only one level of a list is opened
+        (F("a[]") == 1, {"a": [[1]]}, True),
+        (F("a[1]") == 1, {"a": [1, 2]}, False),
+        (F("a[0]") == 1, {"a": [1, 2]}, True),
+        (F('"a.b"') == 1, {"a.b": 1}, True),
+        (F("a").nested((F("x") == 1) & (F("y") == 2)), {"a": [{"x": 1, "y": 0}, {"x": 0, "y": 2}]}, False),
+        (F("a").nested((F("x") == 1) & (F("y") == 2)), {"a": [{"x": 1, "y": 2}]}, True),
+        (F("a").nested(F("x") == 1), {"a": {"x": 1}}, False),  # only objects in a list are elements
+        (F("a").nested(~(F("x") == 1)), {"a": [1]}, False),
+        (F("d") >= "2024-05-01T00:00:00Z", {"d": "2024-05-01T01:30:00+02:00"}, False),
+        (F("d") >= "2024-05-01T00:00:00Z", {"d": "2024-05-01"}, True),
+        (F("d") >= "2024-05-01", {"d": "never"}, False),
+        (F("d") >= "2024-05-01", {"d": "2024-05-01T24:00"}, False),
+        (F("t").text("fox RED"), {"t": "A red, red fox"}, True),
+        (F("t").text("fox RED"), {"t": "A redfox"}, False),
+        (F("t").text(" - "), {"t": "anything"}, False),
+        (F("t").text_any("cat fox"), {"t": "A red fox"}, True),
+        (F("t").phrase("red FOX"), {"t": "A Red   fox!"}, True),
+        (F("t").phrase("red fox"), {"t": "red old fox"}, False),
+        (F("t").prefix("Re"), {"t": "Red"}, True),
+        (F("t").prefix("re"), {"t": "Red"}, False),
+        (F("t").prefix("re", ignore_case=True), {"t": "Red"}, True),
+        (F("t").contains("D F"), {"t": "red fox"}, False),
+        (F("t").contains("D F", ignore_case=True), {"t": "red fox"}, True),
+        (F("t").contains(""), {"t": 5}, False),
+        (F("g").within_box((10, 170), (-10, -170)), {"g": {"lat": 0, "lon": -179}}, True),  # across the 180th meridian
+        (F("g").within_box((10, 170), (-10, -170)), {"g": {"lat": 0, "lon": 0}}, False),
+        (F("g").within_box((10, 0), (0, 10)), {"g": {"lat": 0, "lon": 5}}, False),  # the edge is outside
+        (F("g").within_radius(52.52, 13.405, 1000), {"g": {"lat": 52.521, "lon": 13.41}}, True),
+        (F("g").within_radius(0, 0, 1e9), {"g": {"lat": 91, "lon": 0}}, False),  # no such place
+        (F("g").within_radius(0, 0, 1e9), {"g": {"lat": True, "lon": 0}}, False),
+    ],
+)
+def test_meaning(node: Node, payload: Payload, expected: bool) -> None:
+    assert holds(node, 0, payload) is expected
+    assert matches(node, 0, payload) is expected
+    assert by_columns(node, [(0, payload)]) == [expected]
+
+
+def test_ids_are_typed() -> None:
+    rows: Points = [(1, {}), ("1", {}), (2, {})]
+    node = F.ids([1, "2"])
+    assert [matches(node, point_id, payload) for point_id, payload in rows] == [True, False, False]
+    assert by_columns(node, rows) == [True, False, False]
+
+
+@given(st.floats(0, 6e6), st.floats(-80, 80), st.floats(-170, 170))
+def test_a_radius_equal_to_the_distance_is_decided_alike(metres: float, lat: float, lon: float) -> None:
+    """On the edge the two evaluations must not round differently."""
+    from vsearch.filters.values import distance_m
+
+    degrees = metres / 111_000
+    payload = {"g": {"lat": lat, "lon": max(-180.0, min(180.0, lon + degrees))}}
+    exact = distance_m((lat, lon), (payload["g"]["lat"], payload["g"]["lon"]))
+    for radius_m in (exact, np.nextafter(exact, 0), np.nextafter(exact, 1e9)):
+        node = F("g").within_radius(lat, lon, radius_m)
+        assert by_columns(node, [(0, payload)]) == [matches(node, 0, payload)]
+
+
+@settings(max_examples=200)
+@given(st.data())
+def test_plain_paths_read_no_payload(data: st.DataObject) -> None:
+    """Columns decide every condition on a path without [n] and with at most one []; places may be unclear."""
+    rows = data.draw(points)
+    node = data.draw(leaves([payload for _, payload in rows]))
+    if node.path.count("[") > 1 or "[0]" in node.path or "[1]" in node.path or "Geo" in type(node).__name__:
+        return
+    found = evaluate(node, len(rows), ColumnSet(flatten([p for _, p in rows])), no_ids, unread)
+    assert found.tolist() == [holds(node, point_id, payload) for point_id, payload in rows]
+
+
+def test_payloads_are_read_last_and_only_for_candidates() -> None:
+    rows = [{"n": row, "a": [{"x": row % 3}, {"y": 1}] if row % 2 else []} for row in range(60)]
+    read: list[int] = []
+
+    def payload_of(row: int) -> Payload:
+        read.append(row)
+        return rows[row]
+
+    node = F("a").nested((F("x") == 1) & ~(F("y") == 1)) & (F("n") < 20)
+    found = evaluate(node, 60, ColumnSet(flatten(rows)), no_ids, payload_of)
+    assert np.flatnonzero(found).tolist() == [1, 7, 13, 19]
+    assert sorted(read) == [1, 7, 13, 19]
+
+
+def test_a_place_without_a_coordinate_is_not_read() -> None:
+    rows: list[Payload] = [{"g": {"lat": 1.0}}, {"g": {"lat": 1.0, "lon": 1}}, {"g": "here"}, {}]
+    found = evaluate(F("g").within_radius(1, 1, 10), 4, ColumnSet(flatten(rows)), no_ids, unread)
+    assert found.tolist() == [False, True, False, False]
+
+
+def test_a_payload_index_leaves_out_nan_and_sorts_the_rest() -> None:
+    (column,) = flatten([{"a": value} for value in (2.0, float("nan"), -1.0, 2.0, float("inf"))])
+    assert sorted_order(column).tolist() == [2, 0, 3, 4]
+    assert sorted_order(column).dtype == np.int32
+
+
+def test_one_column_set_serves_many_threads() -> None:
+    rows = [{"t": f"w{row % 7} x{row}", "d": f"2024-01-{row % 28 + 1:02}", "n": [row, row + 1]} for row in range(2000)]
+    nodes = [F("t").text(f"w{i}") & (F("d") >= f"2024-01-{i + 1:02}") & (F("n") < 1500 - i) for i in range(7)]
+    expected = [[matches(node, 0, row) for row in rows] for node in nodes]
+    columns, failures = ColumnSet(flatten(rows)), []
+
+    def work(start: int) -> None:
+        for i in range(7):
+            node = (start + i) % 7
+            if evaluate(nodes[node], 2000, columns, no_ids, unread).tolist() != expected[node]:
+                failures.append(node)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert all(any(answer) and not all(answer) for answer in expected)
+
+
+def test_kept_results_of_text_conditions_are_bounded() -> None:
+    from vsearch.filters.columns import MAX_TESTS_KEPT
+
+    columns = ColumnSet(flatten([{"t": "a"}, {"t": "b"}]))
+    for i in range(MAX_TESTS_KEPT * 3):
+        evaluate(F("t").contains(str(i)), 2, columns, no_ids, unread)
+    assert len(columns._tests) <= MAX_TESTS_KEPT
+    assert evaluate(F("t").contains("b"), 2, columns, no_ids, unread).tolist() == [False, True]
+    assert evaluate(F("t").prefix("b", ignore_case=True), 2, columns, no_ids, unread).tolist() == [False, True]
+
+
+@example([])
+@given(st.lists(st.sampled_from("abc"), max_size=200))
+def test_many_values_of_one_condition(found: list[str]) -> None:
+    wanted = [*found, *map(str, range(100))]
+    rows: Points = [(0, {"t": text}) for text in ("a", "b", "7", "x")]
+    expected = [text in wanted for text in ("a", "b", "7", "x")]
+    assert by_columns(F("t").any(wanted), rows) == expected
+    assert by_columns(F("t").any(wanted), rows, indexed=True) == expected

@@ -1,0 +1,159 @@
+"""The database against a dict: random operations with sealing, compaction and reopening in between.
+
+20,000 operations in all. A failure prints the shortest sequence that shows it, and the blob to replay it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+import vsearch
+from tests.naive_knn import naive_knn
+from vsearch import F, compaction, growing
+
+EXAMPLES, STEPS = 20, 100  # 20,000 operations
+DIM = 4
+
+ids = st.one_of(st.integers(0, 12), st.sampled_from(["a", "b", "0", "é", "long " * 20]))
+vectors = st.lists(st.integers(-3, 3), min_size=DIM, max_size=DIM)
+payloads = st.fixed_dictionaries(
+    {"n": st.integers(0, 5)}, optional={"tags": st.lists(st.sampled_from("xyz"), max_size=3)}
+)
+
+
+@pytest.fixture(autouse=True)
+def _small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growing, "MIN_ROWS", 2)
+    monkeypatch.setattr(growing, "MAX_ROWS", 6)
+    monkeypatch.setattr(compaction, "MIN_INDEX_ROWS", 4)
+
+
+class DatabaseAgainstDict(RuleBasedStateMachine):
+    """`self.model`: id -> (vector, payload)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.model: dict[Any, tuple[list[int], dict[str, Any]]] = {}
+
+    @initialize(kind=st.sampled_from(["flat", "hnsw"]))
+    def create(self, kind: Any) -> None:
+        self.db = vsearch.open(self.folder.name, durability="os")
+        self.docs = self.db.create_collection("docs", fields={"v": vsearch.Dense(DIM, metric="l2", index=kind, m=4)})
+
+    @rule(points=st.lists(st.tuples(ids, vectors, payloads), min_size=1, max_size=8))
+    def upsert(self, points: list[Any]) -> None:
+        names, rows, bodies = zip(*points, strict=True)
+        self.docs.upsert(list(names), vectors={"v": np.array(rows)}, payloads=list(bodies))
+        self.model.update({name: (row, body) for name, row, body in points})
+
+    @rule(point=st.tuples(ids, vectors, payloads))
+    def insert(self, point: Any) -> None:
+        name, row, body = point
+        if name in self.model:
+            with pytest.raises(vsearch.AlreadyExists):
+                self.docs.insert([name], vectors={"v": [row]}, payloads=[body])
+        else:
+            self.docs.insert([name], vectors={"v": [row]}, payloads=[body])
+            self.model[name] = (row, body)
+
+    @rule(name=ids, body=payloads)
+    def update_payload(self, name: Any, body: dict[str, Any]) -> None:
+        if name not in self.model:
+            with pytest.raises(vsearch.NotFound):
+                self.docs.update(name, payload=body)
+        else:
+            self.docs.update(name, payload=body)
+            row, old = self.model[name]
+            self.model[name] = (row, {**old, **body})
+
+    @rule(name=ids, row=vectors)
+    def update_vector(self, name: Any, row: list[int]) -> None:
+        if name in self.model:
+            self.docs.update(name, vectors={"v": row})
+            self.model[name] = (row, self.model[name][1])
+
+    @rule(names=st.lists(ids, min_size=1, max_size=6))
+    def delete(self, names: list[Any]) -> None:
+        there = {name for name in names if name in self.model}
+        assert self.docs.delete(ids=names) == len(there)
+        for name in there:
+            del self.model[name]
+
+    @rule(n=st.integers(0, 5))
+    def delete_matching(self, n: int) -> None:
+        gone = [name for name, (_, body) in self.model.items() if body["n"] == n]
+        assert self.docs.delete(filter=F("n") == n) == len(gone)
+        for name in gone:
+            del self.model[name]
+
+    @rule()
+    def optimize(self) -> None:
+        self.docs.optimize()
+
+    @rule()
+    def seal(self) -> None:
+        keep = self.docs._maintenance
+        assert keep is not None
+        keep.seal_all()
+
+    @precondition(lambda self: hasattr(self, "db"))
+    @rule()
+    def reopen(self) -> None:
+        self.db.close()
+        self.db = vsearch.open(self.folder.name, durability="os")
+        self.docs = self.db.collection("docs")
+
+    @rule(query=vectors, limit=st.integers(1, 30), n=st.none() | st.integers(0, 5), exact=st.booleans())
+    def search(self, query: list[int], limit: int, n: int | None, exact: bool) -> None:
+        condition = None if n is None else F("n") <= n
+        names = [name for name, (_, body) in self.model.items() if n is None or body["n"] <= n]
+        hits = self.docs.search(query, limit=limit, filter=condition, params=vsearch.SearchParams(exact=exact, ef=64))
+        assert len(hits) == min(limit, len(names))
+        assert len(set(hits.point_ids)) == len(hits)
+        assert set(hits.point_ids) <= set(names)
+        for hit in hits:
+            row, body = self.model[hit.id]
+            assert hit.score == pytest.approx(-float(np.linalg.norm(np.subtract(row, query))), abs=1e-5)
+            assert hit.payload == body
+        if exact and names:
+            rows = np.array([self.model[name][0] for name in names], np.float32)
+            _, distances = naive_knn(rows, np.array([query], np.float32), min(limit, len(names)), "l2")
+            assert hits.scores == pytest.approx(-np.sqrt(distances[0]), abs=1e-5)
+
+    @invariant()
+    def agrees(self) -> None:
+        if not hasattr(self, "docs"):
+            return
+        assert self.docs.count() == len(self.model)
+        assert self.docs.count(F("tags").any(["x"])) == sum(
+            "x" in body.get("tags", ()) for _, body in self.model.values()
+        )
+        page = self.docs.scroll(limit=1000, with_vectors=True)
+        assert {point.id: point.payload for point in page} == {name: body for name, (_, body) in self.model.items()}
+        for point in page:
+            assert point.vectors is not None
+            assert point.vectors["v"].tolist() == self.model[point.id][0]
+
+    def teardown(self) -> None:
+        if hasattr(self, "db"):
+            assert self.db.check() == []
+            self.db.close()
+        self.folder.cleanup()
+
+
+TestDatabaseAgainstDict = DatabaseAgainstDict.TestCase
+TestDatabaseAgainstDict.settings = settings(
+    max_examples=EXAMPLES,
+    stateful_step_count=STEPS,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=list(HealthCheck),
+)

@@ -1,0 +1,210 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+import vsearch
+from vsearch.cli import show
+from vsearch.errors import Corruption, InvalidArgument, NotFound
+
+app = typer.Typer(
+    help="A durable vector search database. A database is a directory; a collection in it holds points.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="The directory of the database.")]
+CollectionName = Annotated[str, typer.Argument(metavar="COLLECTION", help="The collection in it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+@app.callback(invoke_without_command=True)
+def options(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        show.line(f"vsearch {vsearch.__version__}")
+        raise typer.Exit
+
+
+@app.command("import")
+def import_files(
+    directory: Directory,
+    collection: CollectionName,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Parquet, Arrow or JSON lines.")],
+    id: Annotated[str, typer.Option(metavar="COLUMN", help="The column of ids.")] = "id",
+    vector: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD=COLUMN", help="A field and its column of vectors; repeatable. Default: by name."),
+    ] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="A column to leave out of the payloads; repeatable.")
+    ] = None,
+    create: Annotated[bool, typer.Option("--create", help="Create the collection when it does not exist.")] = False,
+    metric: Annotated[str, typer.Option(help="With --create: cosine, dot or l2.")] = "cosine",
+    batch: Annotated[int, typer.Option(min=1, max=100_000, help="Points written together.")] = 2_000,
+) -> None:
+    """Import points from files: ids, vectors, and the other columns as payload.
+
+    Every batch is durable when the next one begins. A stopped import goes on where it was when the same command is
+    given again.
+    """
+    from vsearch.cli.importing import Import, parse_vectors
+    from vsearch.storage.tables import detect
+
+    job = Import(collection, id, parse_vectors(vector or []), tuple(skip or ()), batch)
+    for path in files:
+        detect(path)  # tell of a missing file before anything is written
+    if not create and not directory.exists():
+        raise NotFound(f"there is no database in {directory}", "Use --create to make it")
+    with vsearch.open(directory) as db:
+        if collection not in db.collections():
+            if not create:
+                raise NotFound(f"no collection named {collection!r}", "Use --create to make it")
+            db.create_collection(collection, fields=job.infer_fields(files[0], metric))
+        job.run(db, directory, files)
+
+
+@app.command()
+def search(
+    directory: Directory,
+    collection: CollectionName,
+    vector: Annotated[str | None, typer.Option(metavar="JSON", help="The query vector as a JSON list.")] = None,
+    file: Annotated[Path | None, typer.Option(metavar="FILE.npy", help="The query vector in a NumPy file.")] = None,
+    like: Annotated[str | None, typer.Option(metavar="ID", help="Search with the vector of this point.")] = None,
+    using: Annotated[str | None, typer.Option(metavar="FIELD", help="The field; needed if there are several.")] = None,
+    filter: Annotated[
+        str | None, typer.Option(metavar="JSON", help='Only points that match, as {"year": {"$gte": 2020}}.')
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many hits.")] = 10,
+    exact: Annotated[bool, typer.Option("--exact", help="Compare with every point.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Show how the search is run, with its times.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find the points nearest to a vector."""
+    where = None if filter is None else parse_json(filter, "--filter")
+    with vsearch.open(directory, read_only=True) as db:
+        docs = db.collection(collection)
+        query, source = query_of(docs, vector, file, like, using)
+        params = vsearch.SearchParams(exact=exact)
+        if explain:
+            docs.search(query, using, limit, filter=where, params=params)  # the first search of a process loads kernels
+            plan = docs.explain(query, using, limit, filter=where, params=params, analyze=True)
+            show.as_json(plan.to_dict()) if as_json else show.line(str(plan))
+            return
+        found = docs.search(query, using, limit + (source is not None), filter=where, params=params)
+    hits = [hit for hit in found if source is None or hit.id != source.id][:limit]
+    if as_json:
+        show.as_json([{"id": hit.id, "score": hit.score, "payload": hit.payload} for hit in hits])
+    else:
+        show.hits(hits)
+
+
+@app.command()
+def stats(directory: Directory, as_json: AsJson = False) -> None:
+    """Show what a database holds and how large it is."""
+    with vsearch.open(directory, read_only=True) as db:
+        found = db.stats()
+    show.as_json(found) if as_json else show.stats(found)
+
+
+@app.command()
+def check(directory: Directory) -> None:
+    """Verify every checksum, and that ids, points and segments agree. Exit code 1 when there are problems."""
+    try:
+        with vsearch.open(directory, read_only=True) as db:
+            problems = db.check()
+    except Corruption as error:
+        problems = [str(error)]
+    for problem in problems:
+        show.line(problem)
+    if problems:
+        raise typer.Exit(1)
+    show.line("no problems found")
+
+
+@app.command()
+def optimize(
+    directory: Directory,
+    collection: Annotated[
+        str | None, typer.Argument(metavar="[COLLECTION]", help="Default: every one.")
+    ] = None,
+) -> None:
+    """Seal, compact and index everything now, for the quickest searches."""
+    if not directory.exists():
+        raise NotFound(f"there is no database in {directory}")
+    with vsearch.open(directory) as db:
+        for name in db.collections() if collection is None else [collection]:
+            start = time.perf_counter()
+            with show.progress(f"optimizing {name}", None) as update:
+                db.collection(name).optimize(progress=update)
+            show.line(f"{name}: optimized in {time.perf_counter() - start:.1f} s")
+
+
+@app.command()
+def warmup() -> None:
+    """Compile the kernels now rather than at the first search. They are kept in the user's cache folder."""
+    from vsearch.cli.warmup import warm_up
+    from vsearch.index.jit import cache_folder
+
+    with show.err.status("compiling"):
+        elapsed_s = warm_up()
+    show.line(f"the kernels are compiled ({elapsed_s:.1f} s) and kept in {cache_folder()}")
+
+
+@app.command()
+def demo(
+    directory: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="Where to leave the database. Default: nowhere.")
+    ] = None,
+) -> None:
+    """Search 5,000 dictionary entries by meaning: a tour of a minute."""
+    from vsearch import demo as tour
+
+    tour.run(directory)
+
+
+def parse_json(text: str, option: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InvalidArgument(f"{option} is not JSON: {error}", f"You gave {text}") from error
+
+
+def query_of(
+    docs: vsearch.Collection, vector: str | None, file: Path | None, like: str | None, using: str | None
+) -> tuple[Any, vsearch.Point | None]:
+    """The query vector, and the point whose vector it is, if any."""
+    if sum(way is not None for way in (vector, file, like)) != 1:
+        raise InvalidArgument("a search needs one query vector", "Give one of --vector, --file and --like")
+    if vector is not None:
+        return parse_json(vector, "--vector"), None
+    if file is not None:
+        try:
+            array = np.load(file, allow_pickle=False)
+        except ValueError as error:
+            raise InvalidArgument(f"{file} is not a NumPy file: {error}") from error
+        return array.reshape(-1) if len(array) == 1 else array, None
+    point = point_of(docs, like or "")
+    vectors = point.vectors or {}
+    field = using or next(iter(docs.schema))
+    if field not in vectors:
+        raise NotFound(f"the point {like!r} has no vector of field {field!r}")
+    return vectors[field], point
+
+
+def point_of(docs: vsearch.Collection, text: str) -> vsearch.Point:
+    """The point whose id is written so: a text, or an integer."""
+    ids: list[int | str] = [text, int(text)] if text.isdecimal() and int(text) < 1 << 64 else [text]
+    found = docs.get(ids, with_vectors=True)
+    if not found:
+        raise NotFound(f"there is no point {text!r} in {docs.name!r}")
+    return found[0]

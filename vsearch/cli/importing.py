@@ -1,0 +1,152 @@
+"""Import from files, which goes on where it was stopped.
+
+1. The columns are settled: one of ids, one of vectors for each field; the others are payload.
+2. Each file is read in batches; a batch is one durable upsert.
+3. After each batch, `import.json` in the database's directory records how many rows of the file are in, and the id of
+   the last of them. It goes when the whole import is done.
+
+A stop between 2 and 3 repeats one batch, which changes nothing: an upsert of the same points. A record counts only for
+the same file, unchanged, read in the same way, and while its last point is in the collection.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import typer
+
+import vsearch
+from vsearch.cli import show
+from vsearch.errors import InvalidArgument, LimitExceeded
+from vsearch.storage.files import remove_file, write_atomic
+from vsearch.storage.tables import TableBatch, count_rows, read_batches
+from vsearch.types import Metric
+
+CHECKPOINT_FILE: Final = "import.json"
+
+
+def parse_vectors(options: Sequence[str]) -> dict[str, str]:
+    """`FIELD=COLUMN` options as field -> column; `NAME` alone is both."""
+    pairs = [(name, column or name) for name, _, column in (option.partition("=") for option in options)]
+    if len(dict(pairs)) < len(pairs) or not all(name for name, _ in pairs):
+        raise InvalidArgument(f"--vector is given as {', '.join(options)}", "Name each field once, as FIELD=COLUMN")
+    return dict(pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """What to read from each file. `vectors`: field -> column; empty: found by name. `skipped`: columns left out."""
+
+    collection: str
+    id_column: str
+    vectors: dict[str, str]
+    skipped: tuple[str, ...]
+    batch_rows: int
+
+    def infer_fields(self, file: Path, metric: str) -> dict[str, vsearch.Dense]:
+        """Fields for a new collection, from the first rows of a file."""
+        if metric not in get_args(Metric):
+            raise InvalidArgument(f"unknown metric {metric!r}", f"Use one of {', '.join(get_args(Metric))}")
+        first = next(read_batches(file, self.batch_rows), None)
+        if first is None:
+            raise InvalidArgument(f"{file} has no rows", "Name first a file that shows what the collection is like")
+        vectors = self.vectors or {name: name for name in first.likely_vectors()}
+        if not vectors:
+            raise InvalidArgument(f"no column of {file} is clearly one of vectors", "Name it: --vector FIELD=COLUMN")
+        return {
+            field: vsearch.Dense(first.vectors(column).shape[1], metric=metric)  # type: ignore[arg-type]
+            for field, column in vectors.items()
+        }
+
+    def run(self, db: vsearch.Database, directory: Path, files: Sequence[Path]) -> None:
+        """Import the files in order, and say how it went."""
+        docs = db.collection(self.collection)
+        if unknown := self.vectors.keys() - docs.schema.keys():
+            raise InvalidArgument(f"no field named {min(unknown)!r}", f"There are: {', '.join(docs.schema)}")
+        checkpoints = Checkpoints(directory / CHECKPOINT_FILE, self.collection)
+        counts = [count_rows(file) for file in files]
+        total = None if None in counts else sum(count or 0 for count in counts)
+        before, points, started_s = 0, 0, time.monotonic()
+        with show.progress(f"importing into {self.collection}", total) as update:
+            for file in files:
+                key = self._key(file)
+                start = position = checkpoints.start(key, docs)
+                if start:
+                    show.err.print(f"{file}: going on after row {start:,}")
+                try:
+                    for batch in read_batches(file, self.batch_rows, start):
+                        last_id = self._write(docs, file, batch)
+                        checkpoints.record(key, batch.position, last_id)
+                        position = batch.position
+                        update(before + position, total)
+                except KeyboardInterrupt:
+                    show.err.print(f"stopped after row {position:,} of {file}; the same command goes on from there")
+                    raise typer.Exit(130) from None
+                before += position
+                points += position - start
+        checkpoints.finish()
+        elapsed_s = time.monotonic() - started_s
+        rate = f"{elapsed_s:,.1f} s, {points / elapsed_s:,.0f} points/s"
+        show.line(f"imported {points:,} points into {self.collection} ({rate}); it holds {docs.count():,}")
+
+    def _write(self, docs: vsearch.Collection, file: Path, batch: TableBatch) -> Any:
+        """Upsert a batch; returns the id of its last row."""
+        names = batch.column_names
+        if self.id_column not in names:
+            raise InvalidArgument(f"{file} has no column {self.id_column!r}", f"Use --id: there are {', '.join(names)}")
+        vectors = self.vectors or {field: field for field in docs.schema if field in names}
+        if not vectors:
+            hint = f"Use --vector FIELD=COLUMN with the columns {', '.join(names)}"
+            raise InvalidArgument(f"no column of {file} is named as a field ({', '.join(docs.schema)})", hint)
+        used = {self.id_column, *vectors.values(), *self.skipped}
+        ids = batch.python(self.id_column)
+        try:
+            docs.upsert(
+                ids,
+                vectors={field: batch.vectors(column) for field, column in vectors.items()},
+                payloads=batch.records([name for name in names if name not in used]),
+            )
+        except (InvalidArgument, LimitExceeded) as error:
+            rows = f"rows {batch.position - batch.rows:,} to {batch.position - 1:,} of {file}"
+            raise type(error)(f"{rows} are refused: {error.message}", error.hint) from error
+        return ids[-1]
+
+    def _key(self, file: Path) -> str:
+        """What a checkpoint belongs to: this version of the file, read in this way."""
+        stat = file.stat()
+        way = [self.id_column, self.vectors, self.skipped]
+        return json.dumps([str(file.resolve()), stat.st_size, stat.st_mtime_ns, *way], sort_keys=True)
+
+
+class Checkpoints:
+    """Where unfinished imports stand: collection -> key -> (rows that are in, id of the last of them)."""
+
+    def __init__(self, path: Path, collection: str) -> None:
+        self._path = path
+        self._collection = collection
+        try:
+            self._reached: dict[str, dict[str, tuple[int, Any]]] = json.loads(path.read_bytes())
+        except (FileNotFoundError, ValueError):  # damaged: beginning anew does no harm
+            self._reached = {}
+
+    def start(self, key: str, docs: vsearch.Collection) -> int:
+        """The row to go on with; 0 when the collection was made anew since."""
+        row, last_id = self._reached.get(self._collection, {}).get(key, (0, None))
+        return row if row and docs.get([last_id], with_payload=False) else 0
+
+    def record(self, key: str, row: int, last_id: Any) -> None:
+        self._reached.setdefault(self._collection, {})[key] = (row, last_id)
+        write_atomic(self._path, json.dumps(self._reached).encode())
+
+    def finish(self) -> None:
+        """Forget the imports into this collection."""
+        self._reached.pop(self._collection, None)
+        if self._reached:
+            write_atomic(self._path, json.dumps(self._reached).encode())
+        else:
+            remove_file(self._path)

@@ -1,0 +1,293 @@
+"""A collection: points with named vectors and payloads, written durably and searched.
+
+Every method may be called from any thread. Reads see every write that returned before them. A write that returns is
+durable (as the database's durability says); a write that raises has changed nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vsearch import points, reading
+from vsearch.errors import Closed, InvalidArgument, LimitExceeded, NotFound, ReadOnly
+from vsearch.filters import parse_filter
+from vsearch.hits import Hits, Page, Point
+from vsearch.points import Expiry, PointBatch
+from vsearch.query import Filter, parse_search
+from vsearch.types import MAX_LIMIT, Dense, Payload, PointId, Progress, SearchParams
+
+if TYPE_CHECKING:
+    from vsearch.maintenance import Maintenance
+    from vsearch.planner import Plan
+    from vsearch.state import State
+
+Vectors = Mapping[str, ArrayLike | Sequence[ArrayLike | None]]
+MAX_QUERIES: Final = 10_000  # of one search_batch: its results are held in memory together
+
+
+class Collection:
+    """Made by `Database.create_collection` and `Database.collection`."""
+
+    def __init__(self, state: State, maintenance: Maintenance | None, wake: Callable[[], None]) -> None:
+        self._state = state
+        self._maintenance = maintenance
+        self._wake = wake
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"Collection({self.name!r}, fields={list(self.schema)})"
+
+    @property
+    def name(self) -> str:
+        return self._state.manifest.name
+
+    @property
+    def schema(self) -> dict[str, Dense]:
+        """The fields by name."""
+        return dict(self._state.schema)
+
+    def upsert(
+        self,
+        ids: Sequence[PointId] | NDArray[Any] | None = None,
+        vectors: Vectors | None = None,
+        payloads: Sequence[Payload | None] | None = None,
+        expires_at: Expiry | Sequence[Expiry] = None,
+    ) -> list[PointId]:
+        """Write points, replacing those whose id exists. The whole batch is written, or nothing of it.
+
+        `ids`: n strings or integers from 0 to 2**64 - 1; None gives each point a new UUID. `vectors`: field ->
+        [n, d] array, or a list with None for points that lack the field. `payloads`: n JSON objects or None.
+        `expires_at`: when the points end, Unix seconds or an aware datetime, one for all or one for each. Of an id
+        that occurs twice the last row wins. Returns the ids.
+
+        Raises InvalidArgument, DimensionMismatch, LimitExceeded; DurabilityError when the disk refuses.
+        """
+        return self._put(points.prepare(self._open().schema, ids, vectors, payloads, expires_at), insert=False)
+
+    def insert(
+        self,
+        ids: Sequence[PointId] | NDArray[Any] | None = None,
+        vectors: Vectors | None = None,
+        payloads: Sequence[Payload | None] | None = None,
+        expires_at: Expiry | Sequence[Expiry] = None,
+    ) -> list[PointId]:
+        """As `upsert`, but raises AlreadyExists, and writes nothing, when one of the ids exists."""
+        return self._put(points.prepare(self._open().schema, ids, vectors, payloads, expires_at), insert=True)
+
+    def update(
+        self,
+        id: PointId,
+        payload: Payload | None = None,
+        vectors: Mapping[str, ArrayLike] | None = None,
+        expires_at: Expiry = None,
+    ) -> None:
+        """Change a point: the payload's keys are merged in, the given vectors replaced, the rest is kept.
+
+        Raises NotFound when there is no such point.
+        """
+        from vsearch.changes import Update
+
+        state = self._open()
+        one = {name: np.asarray(vector)[None] for name, vector in (vectors or {}).items()}
+        batch = points.prepare(state.schema, [id], one, [payload], expires_at)
+        expires_ms = None if expires_at is None else int(batch.expires_ms[0])
+        copy = points.checked_payload(payload)
+        self._submit(Update(batch.ids[0], batch.keys[0], copy, batch.vectors, expires_ms))
+
+    def delete(self, ids: Sequence[PointId] | NDArray[Any] | None = None, filter: Filter = None) -> int:
+        """Delete points by id, or all that satisfy a filter; returns how many there were.
+
+        Raises InvalidArgument unless exactly one of the two is given.
+        """
+        from vsearch.changes import Delete, DeleteMatching
+
+        if (ids is None) == (filter is None):
+            raise InvalidArgument(
+                "delete takes ids or filter, one of them", "Say delete(ids=[...]) or delete(filter=...)"
+            )
+        if ids is not None:
+            change: Delete | DeleteMatching = Delete(points.checked_ids(ids)[1])
+        else:
+            node = parse_filter(filter)
+            if node is None:
+                raise InvalidArgument("the filter is empty", "To delete everything use Database.delete_collection")
+            change = DeleteMatching(node)
+        deleted: int = self._submit(change)
+        return deleted
+
+    def get(
+        self, ids: Sequence[PointId] | PointId, with_payload: bool = True, with_vectors: bool = False
+    ) -> list[Point]:
+        """The points that exist, in the order of the ids."""
+        state = self._open()
+        if isinstance(ids, str | int):
+            ids = [ids]
+        return reading.get(state, points.checked_ids(ids)[1], with_payload, with_vectors)
+
+    def count(self, filter: Filter = None) -> int:
+        """How many points there are, or how many satisfy the filter. Exact."""
+        return reading.count(self._open(), parse_filter(filter))
+
+    def scroll(
+        self,
+        filter: Filter = None,
+        limit: int = 100,
+        cursor: PointId | None = None,
+        with_payload: bool = True,
+        with_vectors: bool = False,
+    ) -> Page:
+        """A page of points in the order of their ids, integers first. Give `page.cursor` to get the next one.
+
+        A point that lives throughout is met exactly once, whatever is written meanwhile.
+        """
+        state = self._open()
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+            raise InvalidArgument(f"limit is {limit!r}", "Use an integer of at least 1")
+        if limit > MAX_LIMIT:
+            raise LimitExceeded(f"limit is {limit:,}", f"At most {MAX_LIMIT:,}; go on with the cursor of the page")
+        start = None if cursor is None else points.checked_ids([cursor])[1][0]
+        return reading.scroll(state, parse_filter(filter), limit, start, with_payload, with_vectors)
+
+    def search(
+        self,
+        query: ArrayLike,
+        using: str | None = None,
+        limit: int = 10,
+        offset: int = 0,
+        filter: Filter = None,
+        params: SearchParams | None = None,
+        score_threshold: float | None = None,
+        with_payload: bool = True,
+        with_vectors: bool = False,
+    ) -> Hits:
+        """The nearest points to one query vector, best first.
+
+        `using`: the field, needed where there are several. `filter`: only points that satisfy it; there are never
+        fewer hits than `limit` when that many do. `params`: how hard to try. `score_threshold`: drop lower scores.
+
+        Raises InvalidArgument, DimensionMismatch, InvalidFilter, LimitExceeded.
+        """
+        vector = np.asarray(query)
+        if vector.ndim != 1:
+            raise InvalidArgument(f"the query has {vector.ndim} dimensions", "Give one vector, or use search_batch")
+        return self.search_batch(
+            vector[None], using, limit, offset, filter, params, score_threshold, with_payload, with_vectors
+        )[0]
+
+    def search_batch(
+        self,
+        queries: ArrayLike,
+        using: str | None = None,
+        limit: int = 10,
+        offset: int = 0,
+        filter: Filter = None,
+        params: SearchParams | None = None,
+        score_threshold: float | None = None,
+        with_payload: bool = True,
+        with_vectors: bool = False,
+    ) -> list[Hits]:
+        """As `search`, for queries [nq, d] at once: one Hits for each, in order."""
+        from vsearch import search
+
+        state = self._open()
+        if np.ndim(queries) != 2:
+            raise InvalidArgument(f"queries have {np.ndim(queries)} dimensions", "Give an array of shape [nq, d]")
+        if len(queries) > MAX_QUERIES:  # type: ignore[arg-type]
+            raise LimitExceeded("too many queries in one batch", f"Send at most {MAX_QUERIES:,} at once")
+        request = parse_search(
+            state.schema, queries, using, limit, offset, filter, params, score_threshold, with_payload, with_vectors
+        )
+        return search.run(state, request)
+
+    def explain(
+        self,
+        query: ArrayLike,
+        using: str | None = None,
+        limit: int = 10,
+        offset: int = 0,
+        filter: Filter = None,
+        params: SearchParams | None = None,
+        analyze: bool = False,
+    ) -> Plan:
+        """What `search` would do, segment by segment; with `analyze` it is run and measured."""
+        from vsearch import search
+
+        state = self._open()
+        request = parse_search(state.schema, query, using, limit, offset, filter, params, None, True, False)
+        return search.explain(state, request, analyze)
+
+    def flush(self) -> None:
+        """Make every acknowledged write durable; needed only with durability "os"."""
+        self._writable()
+        engine = self._state.engine
+        engine.commit(engine.batch(), sync=True)
+
+    def optimize(self, wait: bool = True, progress: Progress | None = None) -> None:
+        """Seal, compact and index everything: now, or (`wait=False`) soon, in the background.
+
+        `progress(done, total)` is called while an index is built.
+        """
+        maintenance = self._writable()
+        if wait:
+            maintenance.optimize(progress)
+        else:
+            maintenance.writer.freeze()
+            self._wake()
+
+    def stats(self) -> dict[str, Any]:
+        """Counts and sizes: points, segments and their indexes, bytes on disk and in memory."""
+        state = self._open()
+        segments = [
+            {
+                "name": source.segment.name,
+                "sealed": source.segment.sealed,
+                "rows": source.rows,
+                "live": source.live_count,
+                "indexes": {field: source.segment.index_kind(field) for field in state.schema},
+                "memory_bytes": source.segment.memory_bytes(),
+            }
+            for source in state.view.sources
+            if source.rows
+        ]
+        return {
+            "name": self.name,
+            "points": self.count(),
+            "fields": {name: field.to_dict() for name, field in state.schema.items()},
+            "segments": segments,
+            "disk_bytes": state.store.disk_bytes(state.number),
+            "memory_bytes": sum(segment["memory_bytes"] for segment in segments),
+        }
+
+    def _close(self) -> None:
+        self._closed = True
+
+    def _put(self, batch: PointBatch, insert: bool) -> list[PointId]:
+        from vsearch.changes import Put
+
+        if not len(batch):
+            self._writable()
+            return []
+        ids: list[PointId] = self._submit(Put(batch, batch.vector_records(self._state.schema), insert))
+        return ids
+
+    def _submit(self, change: Any) -> Any:
+        maintenance = self._writable()
+        maintenance.hold_back()
+        return maintenance.writer.submit(change)
+
+    def _open(self) -> State:
+        if self._closed:
+            raise Closed(f"the database of collection {self.name!r} is closed", "Open it again with vsearch.open")
+        if self._state.dropped:
+            raise NotFound(f"the collection {self.name!r} was deleted", "Create it again")
+        return self._state
+
+    def _writable(self) -> Maintenance:
+        self._open()
+        if self._maintenance is None:
+            raise ReadOnly("the database is open read-only", "Open it without read_only=True in one process")
+        return self._maintenance

@@ -1,0 +1,131 @@
+"""The planner: a pure function from a request and statistics to a Plan.
+
+For each segment it chooses between an exact scan of the matching rows and a walk over the index with the filter
+tested inside, by estimated time: a scan reads every matching row once, a walk meets about `width * degree` rows and
+that many more as the share of matching rows is smaller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final, Literal
+
+Strategy = Literal["skip", "scan", "walk"]
+
+SCAN_BYTES_PER_US: Final = 15_000.0  # vectors read by an exact scan on one core
+SCAN_ROW_US: Final = 0.01  # overhead of a row met in a scan: testing its bit, keeping the best
+WALK_ROW_US: Final = 0.06  # a row met on a walk: a cache miss and a distance
+FRESH_SHARE: Final = 0.5  # neighbours of a node that were not met before
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What the planner knows of one segment. `matched`: rows that are alive and satisfy the filter. `width`: the beam
+    that the index wants for the request; `degree`: links of a node."""
+
+    segment: str
+    rows: int
+    matched: int
+    index: str
+    row_bytes: int
+    width: int = 0
+    degree: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one step really did, summed over the queries of the batch."""
+
+    distances: int
+    hops: int
+    rescored: int
+    filter_us: float
+    search_us: float
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What happens in one segment, and why: the estimated time of either way."""
+
+    segment: str
+    rows: int
+    matched: int
+    index: str
+    strategy: Strategy
+    width: int
+    scan_us: float
+    walk_us: float | None
+    measured: Measured | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a search is run. `str()` is for people, `to_dict()` for programs."""
+
+    collection: str
+    field: str
+    metric: str
+    limit: int
+    recall: float
+    exact: bool
+    filter: str | None
+    steps: tuple[Step, ...]
+    total_us: float | None = None  # the whole search, when it was run
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        wanted = "exact" if self.exact else f"recall {self.recall:g}"
+        lines = [f"search {self.collection}.{self.field} ({self.metric}), limit {self.limit}, {wanted}"]
+        if self.filter is not None:
+            lines.append(f"  filter {self.filter}: bitmap first, tested inside the index")
+        for step in self.steps:
+            lines.append(f"  segment {step.segment}: {step.rows:,} rows, {step.matched:,} match")
+            lines.append(f"    {_described(step)}")
+            if step.measured is not None:
+                m = step.measured
+                lines.append(
+                    f"    measured: {m.distances:,} distances, {m.hops:,} hops, {m.rescored:,} rescored; "
+                    f"filter {m.filter_us:,.0f} us, search {m.search_us:,.0f} us"
+                )
+        if self.total_us is not None:
+            lines.append(f"  total {self.total_us:,.0f} us")
+        return "\n".join(lines)
+
+
+def choose(statistics: Sequence[Statistics], limit: int, exact: bool) -> tuple[Step, ...]:
+    """One step for each segment."""
+    return tuple(_step(stats, limit, exact) for stats in statistics)
+
+
+def with_measured(step: Step, measured: Measured) -> Step:
+    return replace(step, measured=measured)
+
+
+def _step(stats: Statistics, limit: int, exact: bool) -> Step:
+    scan_us = stats.matched * (stats.row_bytes / SCAN_BYTES_PER_US + SCAN_ROW_US)
+    walk_us = None
+    if stats.index != "flat" and stats.matched:
+        met = max(stats.width, limit) * max(1.0, stats.degree * FRESH_SHARE) * stats.rows / stats.matched
+        walk_us = min(met, float(stats.rows)) * WALK_ROW_US
+    strategy: Strategy = "scan"
+    if stats.matched == 0:
+        strategy = "skip"
+    elif walk_us is not None and not exact and walk_us < scan_us:
+        strategy = "walk"
+    width = stats.width if strategy == "walk" else 0
+    return Step(stats.segment, stats.rows, stats.matched, stats.index, strategy, width, scan_us, walk_us)
+
+
+def _described(step: Step) -> str:
+    if step.strategy == "skip":
+        return "skipped: no row matches"
+    if step.strategy == "scan":
+        other = "" if step.walk_us is None else f"; a walk over {step.index} would take about {step.walk_us:,.0f} us"
+        return f"exact scan of the matching rows, about {step.scan_us:,.0f} us a query{other}"
+    return (
+        f"{step.index} walk, ef {step.width}, about {step.walk_us:,.0f} us a query; "
+        f"an exact scan would take about {step.scan_us:,.0f} us"
+    )

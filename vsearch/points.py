@@ -1,0 +1,360 @@
+"""Points on their way in and out: validation, normalisation, and the bytes kept in the engine.
+
+1. `prepare` checks a whole batch before anything is written, so that one bad row changes nothing.
+2. Vectors become arrays of the field's stored dtype, [n, d]; under cosine they are normalised.
+3. Ids, payloads and expiry become records: `points` holds msgpack [id, payload, expires_ms], `unsealed` holds
+   msgpack {field number: vector bytes}.
+
+Of ids that occur twice in a batch the last row wins.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgpack
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vsearch.errors import DimensionMismatch, InvalidArgument, LimitExceeded
+from vsearch.storage.keys import encode_id
+from vsearch.types import (
+    MAX_BATCH_BYTES,
+    MAX_BATCH_POINTS,
+    MAX_COMPONENT,
+    MAX_ID_BYTES,
+    MAX_PAYLOAD_BYTES,
+    MAX_PAYLOAD_DEPTH,
+    Dense,
+    FloatArray,
+    IntArray,
+    Payload,
+    PointId,
+)
+
+NEVER: Final = 0  # expiry of a point that does not expire
+Expiry = datetime | float | None  # when a point ends: an aware datetime, or Unix time in seconds
+Schema = Mapping[str, Dense]
+
+
+@dataclass(frozen=True, slots=True)
+class PointBatch:
+    """Checked points, column by column: row i of each is point i.
+
+    `keys`: encoded ids. `records`: bytes of the `points` family. `vectors`: field -> [n, d] in the stored dtype.
+    `present`: field -> bool [n], which rows have the field. `expires_ms`: int64 [n], NEVER where none.
+    """
+
+    ids: list[PointId]
+    keys: list[bytes]
+    records: list[bytes]
+    vectors: dict[str, NDArray[Any]]
+    present: dict[str, NDArray[np.bool_]]
+    expires_ms: IntArray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: IntArray) -> PointBatch:
+        """The points at `rows`, in that order."""
+        pick = rows.tolist()
+        return PointBatch(
+            ids=[self.ids[i] for i in pick],
+            keys=[self.keys[i] for i in pick],
+            records=[self.records[i] for i in pick],
+            vectors={name: values[rows] for name, values in self.vectors.items()},
+            present={name: mask[rows] for name, mask in self.present.items()},
+            expires_ms=self.expires_ms[rows],
+        )
+
+    def vector_records(self, schema: Schema) -> list[bytes]:
+        """Bytes of the `unsealed` family, a row each."""
+        pack = msgpack.Packer(autoreset=True).pack
+        numbers = {name: number for number, name in enumerate(schema)}
+        blobs = [
+            (numbers[name], v.data.cast("B"), v.strides[0], self.present[name])
+            for name, v in self.vectors.items()
+        ]
+        if len(blobs) == 1 and blobs[0][3].all():
+            number, data, width, _ = blobs[0]
+            return [pack({number: data[i : i + width]}) for i in range(0, len(data), width)]
+        return [
+            pack({number: data[i * width : (i + 1) * width] for number, data, width, has in blobs if has[i]})
+            for i in range(len(self))
+        ]
+
+
+def prepare(
+    schema: Schema,
+    ids: Sequence[PointId] | NDArray[Any] | None,
+    vectors: Mapping[str, ArrayLike | Sequence[ArrayLike | None]] | None,
+    payloads: Sequence[Payload | None] | None,
+    expires_at: Expiry | Sequence[Expiry],
+) -> PointBatch:
+    """Check a batch against the schema and encode it.
+
+    Raises InvalidArgument, DimensionMismatch or LimitExceeded, each naming the first row that is wrong.
+    """
+    given = dict(vectors or {})
+    if ids is None:
+        ids = [new_id() for _ in range(max([len(v) for v in given.values()] + [len(payloads or ())]))]  # type: ignore[arg-type]
+    point_ids, keys = checked_ids(ids)
+    n = len(point_ids)
+    if n > MAX_BATCH_POINTS:
+        raise LimitExceeded(f"a batch of {n:,} points", f"Send at most {MAX_BATCH_POINTS:,} points at once")
+    if payloads is not None and len(payloads) != n:
+        raise InvalidArgument(f"{len(payloads)} payloads for {n} ids", "Give one payload, or None, for each id")
+    expires_ms = _expiries(expires_at, n)
+    matrices: dict[str, NDArray[Any]] = {}
+    present: dict[str, NDArray[np.bool_]] = {}
+    for name, values in given.items():
+        if name not in schema:
+            raise InvalidArgument(f"unknown field {name!r}", f"The fields are: {', '.join(schema)}")
+        matrices[name], present[name] = _stored_vectors(name, schema[name], values, n)
+    if sum(m.nbytes for m in matrices.values()) > MAX_BATCH_BYTES:
+        raise LimitExceeded("a batch of more than 1 GiB of vectors", "Send fewer points at once")
+    pack = msgpack.Packer(autoreset=True).pack
+    records = []
+    for i, (point_id, expiry) in enumerate(zip(point_ids, expires_ms.tolist(), strict=True)):
+        payload = checked_payload(payloads[i], i) if payloads is not None else None
+        records.append(_packed_record(pack, point_id, payload, expiry, i))
+    return PointBatch(point_ids, keys, records, matrices, present, expires_ms)
+
+
+def checked_ids(ids: Sequence[PointId] | NDArray[Any]) -> tuple[list[PointId], list[bytes]]:
+    """Ids as Python values and as keys. Raises InvalidArgument for an id of the wrong type, range or length."""
+    if isinstance(ids, str | bytes | int):
+        raise InvalidArgument(f"ids is {ids!r}", "Give a list of ids")
+    plain = ids.tolist() if isinstance(ids, np.ndarray) else [i.item() if isinstance(i, np.generic) else i for i in ids]
+    keys = []
+    for row, point_id in enumerate(plain):
+        if isinstance(point_id, bool) or not isinstance(point_id, int | str):
+            raise InvalidArgument(
+                f"id {point_id!r} in row {row} is a {type(point_id).__name__}", "Use a string or an integer"
+            )
+        key = encode_id(point_id)
+        if len(key) > MAX_ID_BYTES + 1:
+            raise InvalidArgument(
+                f"the id in row {row} has {len(key) - 1} bytes", f"Use at most {MAX_ID_BYTES} bytes of UTF-8"
+            )
+        keys.append(key)
+    return plain, keys
+
+
+def checked_query(name: str, field: Dense, query: ArrayLike) -> FloatArray:
+    """Queries as float32 [nq, d], finite, normalised under cosine. A single vector becomes a batch of one."""
+    matrix = _float32(f"query for field {name!r}", query)
+    if matrix.ndim == 1:
+        matrix = matrix[None, :]
+    if matrix.ndim != 2 or matrix.shape[1] != field.dim:
+        shape = matrix.shape[-1] if matrix.ndim <= 2 else matrix.shape
+        raise DimensionMismatch(
+            f"a query of dimension {shape} for field {name!r}", f"The field has dimension {field.dim}"
+        )
+    _finite(f"query for field {name!r}", matrix)
+    if field.metric == "cosine":
+        matrix = _normalised(f"query for field {name!r}", matrix)
+    else:
+        _bounded(f"query for field {name!r}", matrix)
+    return np.ascontiguousarray(matrix)
+
+
+def checked_payload(payload: object, row: int = 0) -> Payload | None:
+    """A copy of the payload made of JSON values. Datetimes become RFC 3339 strings, numpy scalars plain numbers."""
+    if payload is None:
+        return None
+    if not isinstance(payload, dict):
+        raise InvalidArgument(
+            f"the payload in row {row} is a {type(payload).__name__}", "Use a dict with string keys, or None"
+        )
+    copy: Payload = _json(payload, row, 0)
+    return copy
+
+
+def decode_point(record: bytes) -> tuple[PointId, Payload | None, int]:
+    """(id, payload, expires_ms) of a `points` record."""
+    point_id, payload, expires_ms = msgpack.unpackb(record, strict_map_key=False)
+    return point_id, payload, expires_ms
+
+
+def encode_point(point_id: PointId, payload: Payload | None, expires_ms: int) -> bytes:
+    """Bytes of a `points` record. Raises LimitExceeded for a payload that is too large."""
+    return _packed_record(msgpack.packb, point_id, payload, expires_ms, 0)
+
+
+def expiry_ms(value: Expiry) -> int:
+    """Milliseconds since 1970, or NEVER. Raises InvalidArgument for a naive datetime or a number out of range."""
+    if value is None:
+        return NEVER
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise InvalidArgument(
+                f"expires_at is {value!r}, without a time zone", "Use an aware datetime, such as datetime.now(UTC)"
+            )
+        value = value.timestamp()
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 < float(value) < 1e12:
+        raise InvalidArgument(f"expires_at is {value!r}", "Use Unix time in seconds, an aware datetime, or None")
+    return max(1, int(float(value) * 1000))
+
+
+def now_ms() -> int:
+    """The wall clock, against which expiry is judged."""
+    return time.time_ns() // 1_000_000
+
+
+def new_id() -> str:
+    """A UUID of version 7 (RFC 9562): sorted by time of creation."""
+    value = (now_ms() << 80) | (0x7 << 76) | (secrets.randbits(12) << 64) | (0b10 << 62) | secrets.randbits(62)
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _packed_record(pack: Any, point_id: PointId, payload: Payload | None, expires_ms: int, row: int) -> bytes:
+    try:
+        record: bytes = pack([point_id, payload, expires_ms])
+    except UnicodeEncodeError:
+        raise InvalidArgument(f"the payload in row {row} holds invalid Unicode", "Remove lone surrogates") from None
+    if len(record) > MAX_PAYLOAD_BYTES + MAX_ID_BYTES:
+        raise LimitExceeded(
+            f"the payload in row {row} has {len(record):,} bytes", f"The limit is {MAX_PAYLOAD_BYTES:,} bytes"
+        )
+    return record
+
+
+def _json(value: Any, row: int, depth: int) -> Any:
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return value
+    if kind is int:
+        if not -(1 << 63) <= value < 1 << 63:
+            raise InvalidArgument(f"the payload in row {row} holds {value}", "Integers have at most 64 bits, signed")
+        return value
+    if kind is float:
+        if not math.isfinite(value):
+            raise InvalidArgument(f"the payload in row {row} holds {value}", "JSON has no NaN or infinity: use None")
+        return value
+    if depth >= MAX_PAYLOAD_DEPTH:
+        raise InvalidArgument(
+            f"the payload in row {row} is nested deeper than {MAX_PAYLOAD_DEPTH} levels", "Flatten it"
+        )
+    if isinstance(value, dict):
+        copy = {}
+        for key, item in value.items():
+            if type(key) is not str:
+                raise InvalidArgument(f"the payload in row {row} has the key {key!r}", "Keys are strings")
+            copy[key] = item if type(item) is str or item is None else _json(item, row, depth + 1)
+        return copy
+    if isinstance(value, list | tuple):
+        return [_json(item, row, depth + 1) for item in value]
+    if isinstance(value, np.generic):
+        return _json(value.item(), row, depth)
+    if isinstance(value, np.ndarray):
+        return _json(value.tolist(), row, depth)
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
+    if isinstance(value, str | int | float):  # subclasses, such as enumerations
+        base = str if isinstance(value, str) else int if isinstance(value, int) else float
+        return _json(base(value), row, depth)
+    raise InvalidArgument(
+        f"the payload in row {row} holds a {kind.__name__}",
+        "Payloads are JSON: null, true, numbers, strings, lists, objects",
+    )
+
+
+def _expiries(expires_at: Expiry | Sequence[Expiry], n: int) -> IntArray:
+    if expires_at is None:
+        return np.zeros(n, np.int64)
+    if isinstance(expires_at, datetime | int | float | np.number):
+        return np.full(n, expiry_ms(expires_at), np.int64)
+    if len(expires_at) != n:
+        raise InvalidArgument(
+            f"{len(expires_at)} values of expires_at for {n} ids", "Give one time for all, or one for each id"
+        )
+    return np.array([expiry_ms(value) for value in expires_at], np.int64)
+
+
+def _stored_vectors(name: str, field: Dense, values: Any, n: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """[n, d] in the stored dtype and which rows are present; rows given as None are absent and zero."""
+    present = np.ones(n, np.bool_)
+    what = f"vectors of field {name!r}"
+    if isinstance(values, list | tuple) and any(row is None for row in values):
+        if len(values) != n:
+            raise InvalidArgument(f"{len(values)} {what} for {n} ids", "Give one vector, or None, for each id")
+        present = np.array([row is not None for row in values], np.bool_)
+        matrix = np.zeros((n, field.dim), np.float32)
+        rest = [row for row in values if row is not None]
+        if rest:
+            found = _float32(what, rest)
+            if found.ndim != 2 or found.shape[1] != field.dim:
+                raise DimensionMismatch(
+                    f"{what} of dimension {found.shape[-1]}", f"The field has dimension {field.dim}"
+                )
+            matrix[present] = found
+    else:
+        matrix = _float32(what, values)
+        if n == 0 and matrix.size == 0:
+            matrix = matrix.reshape(0, field.dim)
+        if matrix.ndim != 2 or matrix.shape[0] != n:
+            raise InvalidArgument(
+                f"{what} have shape {matrix.shape} for {n} ids", f"Use an array of shape [{n}, {field.dim}]"
+            )
+        if matrix.shape[1] != field.dim:
+            raise DimensionMismatch(f"{what} have dimension {matrix.shape[1]}", f"The field has dimension {field.dim}")
+    _finite(what, matrix)
+    if field.metric == "cosine":
+        matrix = _normalised(what, matrix, present)
+    else:
+        _bounded(what, matrix)
+    stored = matrix.astype(field.dtype)
+    if field.dtype == "float16" and not np.isfinite(stored).all():
+        raise InvalidArgument(f"{what} hold values above 65,504", "Scale them, or use dtype='float32'")
+    return np.ascontiguousarray(stored), present
+
+
+def _float32(what: str, values: ArrayLike) -> FloatArray:
+    """A float32 copy, since the caller may go on to change its array. Too large a number becomes infinity."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        rows = [len(row) for row in values if np.iterable(row)]  # type: ignore[union-attr, arg-type]
+        lengths = ", ".join(map(str, sorted(set(rows))[:5]))
+        message = f"{what} have different lengths: {lengths}"
+        raise DimensionMismatch(message, "Give every vector the same dimension") from error
+    if array.dtype.kind not in "fiu":
+        raise InvalidArgument(f"{what} are of type {array.dtype}", "Use numbers: a list of floats, or a numpy array")
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
+
+
+def _finite(what: str, matrix: FloatArray) -> None:
+    # The sum of a row is finite only if its parts are, except where huge values overflow: then look closely.
+    if not math.isfinite(float(matrix.sum(dtype=np.float64))) and not np.isfinite(matrix).all():
+        row = int(np.flatnonzero(~np.isfinite(matrix).all(axis=1))[0])
+        raise InvalidArgument(f"{what}: row {row} holds NaN or infinity", "Remove or replace it")
+
+
+def _bounded(what: str, matrix: FloatArray) -> None:
+    if matrix.size and float(np.abs(matrix).max()) > MAX_COMPONENT:
+        raise InvalidArgument(f"{what} hold a component above {MAX_COMPONENT:g}", "Scale the vectors")
+
+
+def _normalised(what: str, matrix: FloatArray, present: NDArray[np.bool_] | None = None) -> FloatArray:
+    norms = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))
+    zero = norms == 0.0
+    if present is not None:
+        zero &= present
+    if zero.any():
+        row = int(np.flatnonzero(zero)[0])
+        raise InvalidArgument(
+            f"{what}: row {row} is zero, which has no direction under cosine", "Leave it out, or use metric='dot'"
+        )
+    if present is not None:
+        norms[~present] = 1.0
+    unit: FloatArray = (matrix / norms[:, None]).astype(np.float32)
+    return unit

@@ -1,0 +1,133 @@
+"""Reads that are not searches: which rows match a filter, points by id, scrolling, counting.
+
+Each read takes one view and sees only that: its rows, and the engine as it was at the same instant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.filters import Node
+from vsearch.hits import Page, Point
+from vsearch.points import NEVER, decode_point, now_ms
+from vsearch.state import State
+from vsearch.storage import keys
+from vsearch.storage.rocks import IDS, POINTS
+from vsearch.types import IntArray, PointId
+from vsearch.view import Source, View
+
+SORT_LIMIT: Final = 20_000  # matches that a filtered scroll fetches and sorts rather than walking over all ids
+
+
+def matching_rows(state: State, view: View, source: Source, node: Node | None, now: int) -> NDArray[np.bool_]:
+    """bool [rows]: rows of a source of the view that are alive and satisfy the filter."""
+    alive = source.alive(now)
+    if node is None:
+        return np.ones(source.rows, np.bool_) if alive is None else alive
+    if source.rows == 0:
+        return np.zeros(0, np.bool_)
+
+    def id_mask(ids: Sequence[PointId]) -> NDArray[np.bool_]:
+        mask = np.zeros(source.rows, np.bool_)
+        rows = source.segment.rows_of(_pids_of(state, view, [keys.encode_id(i) for i in ids]), source.rows)
+        mask[rows[rows >= 0]] = True
+        return mask
+
+    mask = source.segment.matching(node, source.rows, id_mask)
+    return mask if alive is None else mask & alive
+
+
+def count(state: State, node: Node | None) -> int:
+    """Points alive that satisfy the filter."""
+    now, view = now_ms(), state.view
+    return sum(int(np.count_nonzero(matching_rows(state, view, source, node, now))) for source in view.sources)
+
+
+def get(state: State, id_keys: Sequence[bytes], with_payload: bool, with_vectors: bool) -> list[Point]:
+    """The points that exist, in the order of the encoded ids."""
+    now, view = now_ms(), state.view
+    points = [_point(state, view, pid, with_payload, with_vectors) for pid in _pids_of(state, view, id_keys).tolist()]
+    return [p for p in points if p is not None and (p.expires_at is None or p.expires_at * 1000 > now)]
+
+
+def scroll(
+    state: State, node: Node | None, limit: int, cursor: bytes | None, with_payload: bool, with_vectors: bool
+) -> Page:
+    """Up to `limit` points whose id is at or after the cursor (an encoded id), in the order of ids, integers first.
+
+    Going on from id to id, a scroll meets a point at most once and misses none that lives throughout, whatever is
+    written between two pages.
+    """
+    now, view = now_ms(), state.view
+    masks = [matching_rows(state, view, source, node, now) for source in view.sources]
+    found = [s.segment.pids[: s.rows][mask] for s, mask in zip(view.sources, masks, strict=True)]
+    pids = np.concatenate([np.empty(0, np.int64), *found])
+    walk = _sorted_ids if len(pids) <= SORT_LIMIT else _walked_ids
+    points: list[Point] = []
+    for key, pid in walk(state, view, pids, cursor):
+        if len(points) == limit:
+            return Page(points, keys.decode_id(key))
+        point = _point(state, view, pid, with_payload, with_vectors)
+        if point is not None:
+            points.append(point)
+    return Page(points, None)
+
+
+def _pids_of(state: State, view: View, id_keys: Sequence[bytes]) -> IntArray:
+    """Pids of the encoded ids that exist, in the order given."""
+    prefix = keys.prefix(state.number)
+    found = view.stored.get_many(IDS, [prefix + key for key in id_keys])
+    return np.array([keys.pid_from_value(value) for value in found if value is not None], np.int64)
+
+
+def _sorted_ids(state: State, view: View, pids: IntArray, cursor: bytes | None) -> Iterator[tuple[bytes, int]]:
+    """(encoded id, pid) of few points, by fetching and sorting them all."""
+    pairs = []
+    for source in view.sources:
+        rows = source.segment.rows_of(pids, source.rows)
+        hits = np.flatnonzero(rows >= 0)
+        ids = source.segment.ids_at(rows[hits].tolist())
+        pairs += [(keys.encode_id(point_id), int(pid)) for point_id, pid in zip(ids, pids[hits], strict=True)]
+    yield from sorted(pair for pair in pairs if cursor is None or pair[0] >= cursor)
+
+
+def _walked_ids(state: State, view: View, pids: IntArray, cursor: bytes | None) -> Iterator[tuple[bytes, int]]:
+    """(encoded id, pid) of many points, by walking over the ids in the engine."""
+    wanted = set(pids.tolist())
+    prefix = keys.prefix(state.number)
+    start = prefix if cursor is None else prefix + cursor
+    for key, value in view.stored.scan(IDS, start, keys.prefix_end(state.number)):
+        pid = keys.pid_from_value(value)
+        if pid in wanted:
+            yield key[len(prefix) :], pid
+
+
+def _point(state: State, view: View, pid: int, with_payload: bool, with_vectors: bool) -> Point | None:
+    """The point of a pid; None when that version is gone."""
+    record = view.stored.get(POINTS, keys.pid_key(state.number, pid))
+    if record is None:
+        return None
+    point_id, payload, expires_ms = decode_point(record)
+    vectors = None
+    if with_vectors:
+        place = view.locate(pid)
+        if place is None:
+            return None
+        vectors = vectors_at(state, *place)
+    return Point(
+        point_id, payload if with_payload else None, vectors, None if expires_ms == NEVER else expires_ms / 1000
+    )
+
+
+def vectors_at(state: State, source: Source, row: int) -> dict[str, NDArray[Any]]:
+    """The vectors of a row, float32, by field; fields that the point lacks are left out."""
+    vectors = {}
+    for name in state.schema:
+        present = source.segment.present(name, source.rows)
+        if present is None or present[row]:
+            vectors[name] = np.array(source.segment.vectors(name)[row], np.float32)
+    return vectors
