@@ -143,7 +143,8 @@ def _searches(docs: vsearch.Collection, raw: Any, data: Wordnet, report: Report)
         lambda: [docs.search(query, params=wanted) for query in some],
         lambda: [docs.search(query, params=wanted, with_payload=False) for query in some],
     )
-    note = f"ef {ef} recall {got:.4f} {len(some) / one_s:,.0f} q/s; hnswlib ef {raw_ef} {raw_got:.4f} {len(some) / raw_one_s:,.0f} q/s"
+    ours, peer = f"ef {ef} recall {got:.4f}", f"hnswlib ef {raw_ef} {raw_got:.4f}"
+    note = f"{ours} {len(some) / one_s:,.0f} q/s; {peer} {len(some) / raw_one_s:,.0f} q/s"
     report.row("search_ratio", "search one by one with payloads, x hnswlib", raw_one_s / one_s, (">=", 0.75), note)
     report.row(
         "search_bare_ratio", "the same without payloads", raw_one_s / bare_s, None, f"{len(some) / bare_s:,.0f} q/s"

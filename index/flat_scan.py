@@ -13,7 +13,8 @@ compared as `scan_rows` would.
    then computed by `distance` and offered to the heap.
 
 So a result does not depend on the number of queries, the number of threads, or the tile: it is always the k best by
-(`distance`, ordinal). A distance that overflows to NaN counts as +inf.
+(`distance`, ordinal). A distance that overflows to NaN counts as +inf. Squared lengths that overflow make scores or
+bounds infinite or NaN, and such pairs pass.
 """
 
 from __future__ import annotations
@@ -33,11 +34,9 @@ from .topk import offer
 AHEAD: Final = 4096  # bytes from the row that is read to the one asked for
 LINE: Final = 64  # bytes of a cache line
 ALLOWANCE: Final = np.float32(2.0**-22)  # for rounding, a component: four times the bound, for all terms of a score
-HUGE: Final = np.float32(1e37)  # squared lengths from here on may overflow: such pairs always pass
-TINY: Final = np.float32(1e-36)  # where products underflow, rounding is no longer relative
+TINY: Final = np.float32(1e-36)  # where squares underflow, rounding is no longer relative
 
 _ONE: Final = np.uint64(1)
-_NAN: Final = np.float32(np.nan)
 _INFINITY: Final = np.float32(np.inf)
 
 
@@ -104,7 +103,7 @@ def scan_tiles(
     allowance = ALLOWANCE * np.float32(d + 64)
     squares = np.zeros(len(panels) * WIDTH, np.float32)
     for q in range(nq):
-        squares[q] = dot_f32(queries, q * d, queries, q * d, d)
+        squares[q] = max(dot_f32(queries, q * d, queries, q * d, d), TINY)
     lengths = np.sqrt(squares) if not squared else np.zeros_like(squares)
     bounds = np.full(len(squares), _INFINITY)
     bounds[:nq] = -_INFINITY
@@ -122,13 +121,10 @@ def scan_tiles(
                 i = 64 * w + trailing_zeros(word)
                 word &= word - _ONE
                 square = np.float32(place_row(rows, i * d, d, tile, filled))
-                if not square < HUGE:
-                    shift[filled] = _NAN
-                elif squared:
+                if squared:
                     shift[filled] = allowance * square - np.float32(0.5) * square + TINY
                 else:
-                    shift[filled] = TINY
-                    scale[filled] = allowance * np.sqrt(square)
+                    scale[filled] = allowance * np.sqrt(max(square, TINY))
                 members[filled] = i
                 filled += 1
                 if filled < ROWS:
@@ -153,8 +149,6 @@ def scan_tiles(
 @kernel
 def _bound(worst: np.float32, square: np.float32, allowance: np.float32, squared: bool) -> np.float32:
     """The least score, allowance included, of a row that may be at distance `worst` or nearer."""
-    if not square < HUGE:
-        return -_INFINITY
     if squared:
         return np.float32(0.5) * (square - worst) - allowance * (square + worst)
     return -worst

@@ -5,11 +5,13 @@ another user's or lie on a read-only disk, and readers would race. So each reade
 one symbolic link for each file of the database.
 
 A secondary that cannot open a table, because the writer deleted it a moment ago or because it is damaged, goes on with
-an older state of that family, says nothing, and never recovers. Therefore `follow`
-1. brings the links up to date, and opens the secondary or lets it read the tail of manifest and log;
-2. when the set of tables has changed, opens the same folder a second time in the strict mode, which fails for a missing
-   or damaged table, and compares the live tables of both; a secondary that lacks one is replaced by a new one;
-3. accepts the result only if no file came or went meanwhile: then nothing that was read can have been out of date.
+an older state of that family, says nothing, and never recovers; one that follows over flushes and changes of the log
+has been seen to lose rows. So a secondary is used only as far as it can be trusted:
+1. A new one is opened whenever files came or went or the manifest grew, which is when the writer flushed or compacted.
+   The same folder is then opened a second time in the strict mode, which fails for a missing or damaged table, and
+   both must have the same live tables.
+2. In between it reads the tail of the log, which is the common and the cheap case.
+3. Both count only if files and manifest are the same before and after: nothing that was read can be out of date.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ _PATIENCE_S: Final = 5.0  # a writer brings and removes files some times a secon
 _FAILURES: Final = 3  # in a row, with the same files before and after: no longer a race, but damage
 _PAUSE_S: Final = 0.02
 
+_State = tuple[frozenset[str], int]  # the names of the database's files, and the manifest's length in bytes
+
 
 def belongs(name: str) -> bool:
     """Whether a file is part of the RocksDB database, as against its lock, its diary and what is ours."""
@@ -41,14 +45,21 @@ def belongs(name: str) -> bool:
     )
 
 
+def size_of(path: Path) -> int:
+    """Length of a file in bytes; 0 when RocksDB has removed it meanwhile."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 class Mirror:
     """The links to the database at `path`, and the secondaries opened through them. Used by one thread at a time."""
 
     def __init__(self, path: Path, families: Mapping[str, Options]) -> None:
         self._path = path.resolve()
         self._families = families
-        self._manifests: frozenset[str] = frozenset()  # when they change, a new secondary is opened
-        self._proved: frozenset[str] | None = None  # the tables for which step 2 has been done
+        self._state: _State | None = None  # in which the secondary was opened
         root = Path(tempfile.mkdtemp(prefix="vsearch-reader-"))
         self.remove = weakref.finalize(self, shutil.rmtree, root, True)  # also when the process ends without a close
         self.folder = root / "database"
@@ -66,31 +77,27 @@ class Mirror:
         deadline = time.monotonic() + _PATIENCE_S
         failures = 0
         while time.monotonic() < deadline:
-            names = self._update()
+            state = self._update()
             try:
-                manifests = frozenset(name for name in names if name.startswith("MANIFEST-"))
-                if secondary is None or manifests != self._manifests:
-                    self._manifests = manifests
-                    access = AccessType.secondary(str(self._diary))
-                    secondary = Rdict(str(self.folder), tuning.database_options(True), dict(self._families), access)
-                else:
+                if secondary is not None and state == self._state:
                     secondary.try_catch_up_with_primary()
-                tables = frozenset(name for name in names if name.endswith(".sst"))
-                if tables != self._proved and _live(secondary) != self._strictly_live():
-                    secondary = None
-                elif self._update() == names:
-                    self._proved = tables
+                    whole = True
+                else:
+                    secondary = self._open()
+                    whole = _live(secondary) == self._strictly_live()
+                if whole and self._update() == state:
+                    self._state = state
                     return secondary
-                failures = 0
+                secondary, failures = None, 0
             except Exception:
-                failures = failures + 1 if self._update() == names else 0
+                secondary, failures = None, failures + 1 if self._update() == state else 0
                 if failures == _FAILURES:
                     raise
                 time.sleep(_PAUSE_S)
         raise Locked(f"database {self._path} is changed too fast by its writer to be followed", "Refresh again")
 
-    def _update(self) -> frozenset[str]:
-        """Adds links to new files, removes those to files that are gone, returns the names of the database's files."""
+    def _update(self) -> _State:
+        """Adds links to new files, removes those to files that are gone, returns what the writer has now."""
         names = frozenset(filter(belongs, os.listdir(self._path)))
         for name in os.listdir(self.folder):
             if (self.folder / name).is_symlink() and name not in names:
@@ -98,7 +105,11 @@ class Mirror:
         for name in names:
             if not os.path.lexists(self.folder / name):
                 os.symlink(self._path / name, self.folder / name)
-        return names
+        return names, sum(size_of(self._path / name) for name in names if name.startswith("MANIFEST-"))
+
+    def _open(self) -> Rdict:
+        access = AccessType.secondary(str(self._diary))
+        return Rdict(str(self.folder), tuning.database_options(True), dict(self._families), access)
 
     def _strictly_live(self) -> frozenset[str]:
         options = tuning.database_options(True)

@@ -30,7 +30,7 @@ from vsearch.types import Durability
 from . import failpoints, files, stamp, tuning
 from .calls import Calls, refusal, translate
 from .cursor import Cursor, rows_of
-from .mirror import Mirror, belongs
+from .mirror import Mirror, belongs, size_of
 from .snapshot import Snapshot
 from .tuning import FAMILIES, IDS, MANIFEST, POINTS, TOMBSTONES, UNSEALED
 
@@ -272,14 +272,7 @@ class Engine:
     def disk_bytes(self) -> int:
         """Bytes of RocksDB's files, without segments."""
         with self._calls:
-            return sum(_size(self.path / name) for name in os.listdir(self.path) if belongs(name))
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:  # RocksDB removed it meanwhile
-        return 0
+            return sum(size_of(self.path / name) for name in os.listdir(self.path) if belongs(name))
 
 
 def _unsynced() -> WriteOptions:

@@ -272,6 +272,11 @@ def test_check_tells_of_damage(loaded: Shell) -> None:
         (["search", "DB", "docs", "--like", "p1", "--filter", '{"a": {"$no": 1}}'], "$no"),
         (["search", "DB", "docs", "--file", "FILE"], "is not a NumPy file"),
         (["search", "DB", "docs", "--file", "missing.npy"], "missing.npy"),
+        (["search", "DB", "docs", "--file", "empty.npy"], "is not a NumPy file"),
+        (["search", "DB", "docs", "--file", "scalar.npy"], "Give one vector"),
+        (["search", "DB", "docs", "--file", "rows.npy"], "Give one vector"),
+        (["search", "DB", "docs", "--file", "arrays.npz"], "holds several arrays"),
+        (["search", "DB", "docs", "--like", "9" * 5_000], "has 5000 bytes"),
         (["search", "nowhere", "docs", "--like", "p1"], "nowhere"),
         (["stats", "nowhere"], "nowhere"),
         (["check", "nowhere"], "nowhere"),
@@ -293,6 +298,10 @@ def test_what_cannot_be_done_is_one_line_on_stderr(
     loaded: Shell, monkeypatch: pytest.MonkeyPatch, command: list[str], message: str
 ) -> None:
     monkeypatch.chdir(loaded.folder)
+    Path("empty.npy").touch()
+    np.save("scalar.npy", 1.0)
+    np.save("rows.npy", VECTORS)
+    np.savez("arrays.npz", VECTORS)
     names = {"DB": loaded.db, "FILE": "docs.parquet"}
     text = loaded.run(*(names.get(arg, arg) for arg in command), code=2)
     assert text.startswith("error: ")

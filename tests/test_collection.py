@@ -73,6 +73,24 @@ def test_three_spellings_of_a_filter_agree(docs: vsearch.Collection) -> None:
     assert builder.point_ids == qdrant.point_ids == mongo.point_ids
 
 
+def test_a_payload_index_changes_no_answer(docs: vsearch.Collection, db: vsearch.Database) -> None:
+    conditions = [F("n") == 7, F("n").between(100, 220), F("tags").any(["a"]), F("even") == True]  # noqa: E712
+    before = [docs.count(condition) for condition in conditions]
+    docs.create_payload_index("n")
+    docs.create_payload_index("tags")
+    assert docs.payload_indexes == ["n", "tags"]
+    for _ in range(2):
+        assert [docs.count(condition) for condition in conditions] == before
+        docs.optimize()  # the index is a file of the new segment
+    assert db.check() == []
+    docs.delete_payload_index("tags")
+    assert docs.payload_indexes == ["n"]
+    with pytest.raises(vsearch.NotFound):
+        docs.delete_payload_index("tags")
+    with pytest.raises(vsearch.InvalidFilter):
+        docs.create_payload_index("a..b")
+
+
 def test_a_filtered_search_is_never_short(docs: vsearch.Collection) -> None:
     for limit in (1, 7, 10, 50):
         assert len(docs.search(X[0], limit=limit, filter=F("tags").any(["a"]))) == min(limit, 10)

@@ -25,13 +25,17 @@ def test_the_demo_shows_the_right_answers_and_keeps_its_database(tmp_path: Path)
     def compiled() -> set[str]:
         return {path.name for path in (tmp_path / "cache").rglob("*.nbc")}
 
-    assert str(tmp_path / "cache") in run("warmup")
+    text = run("warmup")
     kernels = compiled()
     assert kernels
+    assert text.startswith(f"{len(kernels)} kernels compiled in ")
+    assert str(tmp_path / "cache") in text
+    assert run("warmup").startswith("0 kernels compiled in ")
     for first in (True, False):
         text = run("demo", "demo-db")
         assert compiled() == kernels
         assert max(map(len, text.splitlines())) <= 80
+        assert "compiled first" not in text
         assert ("written  5,000 points" in text) == first
         (definition,) = [line for line in text.splitlines() if "corrode, eat, rust" in line]
         assert definition.split()[0] == "*"

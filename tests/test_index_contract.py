@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from naive_knn import check_neighbours, naive_knn
 
@@ -244,7 +244,7 @@ small = st.integers(-3, 3)
 
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int, str, list[int] | None, int]:
-    """(vectors, queries, k, distance, live, threads) of small whole numbers, whose distances are exact and often tie."""
+    """(vectors, queries, k, distance, live, threads) of small whole numbers: distances are exact and often tie."""
     n, nq, d = draw(st.integers(0, 90)), draw(st.sampled_from([1, 2, 9, 40])), draw(st.sampled_from([1, 2, 17]))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     vectors, queries = (rng.integers(-3, 4, (rows, d)).astype(np.float32) for rows in (n, nq))
@@ -264,14 +264,27 @@ def test_flat_is_the_obvious_search(case: tuple[Any, ...]) -> None:
     assert found.cost.distances == len(queries) * (len(vectors) if live is None else len(live))
 
 
-@given(st.integers(0, 2**32 - 1), st.sampled_from(["dot", "l2"]), st.floats(-23, 20), st.sampled_from([0, 1, 30, 1e4]))
-def test_every_path_of_flat_gives_the_same_bits(seed: int, distance: Any, size: float, offset: float) -> None:
+@example(0, "dot", 19.5, 0, 0)  # sums of infinities of both signs
+@example(0, "l2", 18.6, 30, 0)  # only some squares are infinite
+@example(0, "dot", -21, 0, 36)  # squares of the vectors underflow, products with the queries do not
+@example(0, "dot", 17, 0, -38)
+@example(0, "l2", -19.5, 1, 0)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(["dot", "l2"]),
+    st.floats(-23, 20),
+    st.sampled_from([0, 1, 30, 1e4]),
+    st.just(0) | st.integers(-3, 3),
+)
+def test_every_path_of_flat_gives_the_same_bits(
+    seed: int, distance: Any, size: float, offset: float, more: float
+) -> None:
     """Vectors of any scale, down to where products underflow and up to where sums are infinite or not a number, and
     far from the origin: there, scores by matrix product are rounded differently."""
     rng = np.random.default_rng(seed)
     centre = offset * rng.standard_normal(24)
     vectors, queries = (centre + rng.standard_normal((n, 24)) for n in (500, 2 * WIDTH + 5))
-    vectors, queries = ((10**size * x).astype(np.float32) for x in (vectors, queries))
+    vectors, queries = (10**size * vectors).astype(np.float32), (10 ** (size + more) * queries).astype(np.float32)
     reader = Flat(vectors, {}, distance)
     together = reader.search(queries, 10, DEFAULT)
     for q in range(len(queries)):

@@ -27,7 +27,8 @@ def package(tmp_path: Path) -> Path:
         shutil.copy(PACKAGE / "index" / name, index / name)
     (index / "leaf.py").write_text("from .jit import kernel\n\n@kernel\ndef leaf():\n    return 1\n")
     (index / "top.py").write_text(
-        "from .jit import kernel\nfrom .leaf import leaf\n\n@kernel(fastmath=True)\ndef top():\n    return leaf() + 10\n"
+        "from .jit import kernel\nfrom .leaf import leaf\n\n"
+        "@kernel(fastmath=True)\ndef top():\n    return 10 + leaf()\n"
     )
     return root
 

@@ -109,7 +109,7 @@ def test_a_reader_survives_compaction_behind_its_back(tmp_path: Path, holder: Ho
         docs = db.collection("docs")
         holder.do("docs.upsert(range(50, 60), vectors={'v': np.ones((10, 8))}); docs.optimize()")
         for i in range(8):  # files of the old segment are gone, but this view has them mapped
-            assert docs.search(X[i], limit=1).point_ids == [i]
+            assert docs.search(X[i], limit=1, filter=vsearch.F("n") == i).point_ids == [i]
         db.refresh()
         assert docs.count() == 18
 

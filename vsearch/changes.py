@@ -200,7 +200,7 @@ class Stage:
         pids = [None if value is None else keys.pid_from_value(value) for value in found]
         if self.pids:
             staged = self.pids
-            pids = [staged[key] if key in staged else pid for key, pid in zip(id_keys, pids, strict=True)]
+            pids = [staged.get(key, pid) for key, pid in zip(id_keys, pids, strict=True)]
         return pids
 
     def _expired(self, pid: int) -> bool:

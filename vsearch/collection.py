@@ -220,6 +220,29 @@ class Collection:
         request = parse_search(state.schema, query, using, limit, offset, filter, params, None, True, False)
         return search.explain(state, request, analyze)
 
+    def create_payload_index(self, path: str) -> None:
+        """Keep a payload path in sorted order, so that equality and ranges on it cost a binary search, not a scan.
+
+        Filters work without; this makes them faster where segments are large. Declaring one twice is no error.
+        """
+        from vsearch.filters.paths import format_path, parse_path
+
+        declared = dict(self._writable().state.manifest.payload_indexes)
+        declared[format_path(parse_path(path))] = "sorted"
+        self._writable().writer.index_payload(declared)
+
+    def delete_payload_index(self, path: str) -> None:
+        """Drop the index of a payload path. Raises NotFound when it has none."""
+        declared = dict(self._writable().state.manifest.payload_indexes)
+        if declared.pop(path, None) is None:
+            raise NotFound(f"no payload index on {path!r}", f"There are: {', '.join(declared) or 'none'}")
+        self._writable().writer.index_payload(declared)
+
+    @property
+    def payload_indexes(self) -> list[str]:
+        """The payload paths that have an index."""
+        return sorted(self._open().manifest.payload_indexes)
+
     def flush(self) -> None:
         """Make every acknowledged write durable; needed only with durability "os"."""
         self._writable()

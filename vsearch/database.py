@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from vsearch.background import Loop
 from vsearch.check import check_collection
 from vsearch.collection import Collection
-from vsearch.errors import AlreadyExists, Closed, InvalidArgument, LimitExceeded, NotFound, ReadOnly
+from vsearch.errors import AlreadyExists, Closed, Corruption, InvalidArgument, LimitExceeded, NotFound, ReadOnly
 from vsearch.maintenance import Maintenance
 from vsearch.state import State
 from vsearch.storage import keys, manifest
@@ -28,7 +29,11 @@ from vsearch.storage.segments import SegmentStore
 from vsearch.types import MAX_FIELDS, MAX_NAME_LENGTH, Dense, Durability
 from vsearch.writer import Writer
 
+T = TypeVar("T")
+
 CLOSE_SEAL_ROWS: Final = 2_048  # with more unsealed rows than this, closing seals them: the next open is quick
+CATCH_UP_ATTEMPTS: Final = 8  # a reader that keeps meeting removed files gives up after these
+CATCH_UP_PAUSE_S: Final = 0.05
 BAD_NAME: Final = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|]|^\.{1,2}$|^\s|\s$")
 
 
@@ -90,10 +95,8 @@ class Database:
         """The collection of that name. Raises NotFound; Corruption when its files are damaged."""
         with self._guard:
             self._open()
-            if name not in self._manifests:
-                raise NotFound(f"no collection named {name!r}", f"There are: {', '.join(self.collections()) or 'none'}")
             if name not in self._collections:
-                state = State(self._engine, self._store, self._manifests[name])
+                state = self._catch_up(lambda: self._state(name)) if self.read_only else self._state(name)
                 keep = None if self.read_only else Maintenance(Writer(state, self._seal.wake))
                 self._collections[name] = Collection(state, keep, self._wake)
                 if not self.read_only:
@@ -130,15 +133,7 @@ class Database:
             self._open()
             if not self.read_only:
                 return
-            self._engine.refresh()
-            self._manifests = manifest.load(self._engine)
-            for name, docs in list(self._collections.items()):
-                new = self._manifests.get(name)
-                if new is None or new.number != docs._state.number:
-                    docs._state.dropped = True
-                    del self._collections[name]
-                else:
-                    docs._state.load(new)
+            self._catch_up(self._reload)
 
     def check(self) -> list[str]:
         """Verify every checksum and that the engine, the segments and the ids agree. Returns the problems found."""
@@ -190,11 +185,42 @@ class Database:
     ) -> None:
         self.close()
 
+    def _state(self, name: str) -> State:
+        if name not in self._manifests:
+            raise NotFound(
+                f"no collection named {name!r}", f"There are: {', '.join(sorted(self._manifests)) or 'none'}"
+            )
+        return State(self._engine, self._store, self._manifests[name])
+
+    def _reload(self) -> None:
+        """Bring every open collection to what the engine shows now."""
+        for name, docs in list(self._collections.items()):
+            new = self._manifests.get(name)
+            if new is None or new.number != docs._state.number:
+                docs._state.dropped = True
+                del self._collections[name]
+            else:
+                docs._state.load(new)
+
+    def _catch_up(self, load: Callable[[], T]) -> T:
+        """Follow the writer, then load. Files that the writer removes in between make it follow again."""
+        for attempt in range(1, CATCH_UP_ATTEMPTS + 1):
+            self._engine.refresh()
+            self._manifests = manifest.load(self._engine)
+            try:
+                return load()
+            except Corruption:
+                if attempt == CATCH_UP_ATTEMPTS:
+                    raise
+                time.sleep(CATCH_UP_PAUSE_S)
+        raise AssertionError("bug: the last attempt returns or raises")
+
     def _kept(self) -> Iterable[Maintenance]:
         return [docs._maintenance for docs in list(self._collections.values()) if docs._maintenance is not None]
 
     def _work(self, task: Any) -> bool:
-        return any([task(keep) for keep in self._kept()])
+        done = [task(keep) for keep in self._kept()]  # a turn for each collection, even when the first has much to do
+        return any(done)
 
     def _wake(self) -> None:
         self._seal.wake()

@@ -19,7 +19,7 @@ from rich.text import Text
 
 import vsearch
 from vsearch.cli.show import err, out, progress, size
-from vsearch.cli.warmup import warm_up
+from vsearch.cli.warmup import kept_kernels, warm_up
 from vsearch.storage.tables import count_rows, read_batches
 from vsearch.types import FloatArray
 
@@ -28,7 +28,6 @@ Result = TypeVar("Result")
 DATA: Final = Path(__file__).parent / "data"
 COLLECTION: Final = "wordnet"
 BATCH: Final = 500
-COMPILED_S: Final = 3.0  # a warm-up that takes longer has compiled
 PAYLOAD: Final = ("text", "lemmas", "pos", "category", "words")
 
 SENTENCES: Final = (
@@ -69,11 +68,10 @@ def run(directory: Path | None) -> None:
 
 
 def compile_kernels() -> None:
-    """Once on a machine; after that it takes a moment."""
-    with err.status("Compiling the kernels, this first time only"):
-        elapsed_s = warm_up()
-    if elapsed_s > COMPILED_S:
-        out.print(f"The kernels were compiled first, once on this machine: {elapsed_s:.0f} s", style="dim")
+    if not kept_kernels():
+        out.print("The kernels are compiled first, once on this machine: about half a minute.", style="dim")
+    with err.status("Compiling"):
+        warm_up()
 
 
 def store(db: vsearch.Database) -> vsearch.Collection:

@@ -8,6 +8,7 @@ for the full capacity at once: the operating system commits pages only as rows a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -98,6 +99,7 @@ class GrowingSegment(Segment):
     def matching(self, node: Node, rows: int, id_mask: IdMask) -> NDArray[np.bool_]:
         """Full chunks are columns, made once; the rest is matched row by row."""
         mask = np.zeros(rows, np.bool_)
+        id_mask = cache(id_mask)  # asked for chunk by chunk
         whole = rows - rows % CHUNK
         for start in range(0, whole, CHUNK):
             mask[start : start + CHUNK] = self._chunk_mask(node, start, id_mask)

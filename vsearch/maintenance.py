@@ -56,8 +56,7 @@ class Maintenance:
                 return False
             source = self.state.view.source_of(frozen[0])
             parts = [Part(frozen[0], np.flatnonzero(source.live))]
-            entry = write_segment(self.state.store, self.state.number, self.state.schema, parts, Throttle())
-            self.writer.install([frozen[0]], entry)
+            self.writer.install([frozen[0]], self._written(parts, Throttle()))
             return True
 
     def seal_all(self, least_rows: int = 1) -> None:
@@ -134,8 +133,13 @@ class Maintenance:
 
     def _merge(self, sources: Sequence[Source], throttle: Throttle) -> None:
         parts = [Part(source.segment, np.flatnonzero(source.live)) for source in sources]
-        entry = write_segment(self.state.store, self.state.number, self.state.schema, parts, throttle)
-        self.writer.install([source.segment for source in sources], entry)
+        self.writer.install([source.segment for source in sources], self._written(parts, throttle))
+
+    def _written(self, parts: Sequence[Part], throttle: Throttle) -> SegmentEntry | None:
+        state = self.state
+        return write_segment(
+            state.store, state.number, state.schema, parts, throttle, tuple(state.manifest.payload_indexes)
+        )
 
     def _build_index(self, source: Source, field: str, progress: Progress | None) -> None:
         from vsearch.index.registry import builder

@@ -78,8 +78,7 @@ class PointBatch:
         pack = msgpack.Packer(autoreset=True).pack
         numbers = {name: number for number, name in enumerate(schema)}
         blobs = [
-            (numbers[name], v.data.cast("B"), v.strides[0], self.present[name])
-            for name, v in self.vectors.items()
+            (numbers[name], v.data.cast("B"), v.strides[0], self.present[name]) for name, v in self.vectors.items()
         ]
         if len(blobs) == 1 and blobs[0][3].all():
             number, data, width, _ = blobs[0]

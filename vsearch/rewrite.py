@@ -7,17 +7,27 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.filters.columns import sorted_order
 from vsearch.filters.flatten import flatten, merge
 from vsearch.growing import GrowingSegment
 from vsearch.points import Schema, decode_point
-from vsearch.sealed import ROWS_FILE, ROWS_KIND, VECTORS_KIND, SealedSegment, vectors_file
+from vsearch.sealed import (
+    ORDERS_FILE,
+    ORDERS_KIND,
+    ROWS_FILE,
+    ROWS_KIND,
+    VECTORS_KIND,
+    SealedSegment,
+    ordered_columns,
+    vectors_file,
+)
 from vsearch.segment import Segment
 from vsearch.storage import keys
 from vsearch.storage.manifest import SegmentEntry
@@ -54,7 +64,12 @@ class Throttle:
 
 
 def write_segment(
-    store: SegmentStore, collection: int, schema: Schema, parts: Sequence[Part], throttle: Throttle
+    store: SegmentStore,
+    collection: int,
+    schema: Schema,
+    parts: Sequence[Part],
+    throttle: Throttle,
+    indexed_paths: Collection[str] = (),
 ) -> SegmentEntry | None:
     """Write and publish the files of a new segment; None when no row is left. Nothing refers to them until the
     manifest does. Raises DurabilityError when the disk refuses."""
@@ -67,7 +82,12 @@ def write_segment(
         _write_rows(draft, parts)
         for number, field in enumerate(schema):
             _write_vectors(draft, number, field, schema, parts, rows, throttle)
-        draft.columns(merge([(_columns(store, collection, part), keep) for part, keep in _kept(parts)]), rows)
+        columns = merge([(_columns(store, collection, part), keep) for part, keep in _kept(parts)])
+        draft.columns(columns, rows)
+        if ordered := ordered_columns(columns, indexed_paths):
+            with draft.arrays(ORDERS_FILE, ORDERS_KIND, {"columns": [list(key) for key in ordered]}) as file:
+                for (path, kind), column in ordered.items():
+                    file.add(f"{path}:{kind}", sorted_order(column))
         files = draft.publish()
     return SegmentEntry(name, first_pid, last_pid, rows, files, {})
 

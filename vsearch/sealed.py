@@ -5,6 +5,7 @@ Files of a segment (storage/arrayfile.py is their format); field numbers are pos
 - `f0.vectors.vsa`: vectors [n, d] in the stored dtype; present uint8 [n], only where some row lacks the field.
 - `f0.hnsw.vsa`: the buffers of an index of that kind; absent until it is built.
 - `payload.arrow`: payload columns.
+- `orders.vsa`: for each column that has a payload index, its values' positions in sorted order (int32).
 
 Vectors are the truth of a segment; an index file that is damaged is ignored here, reported by `check`, and rebuilt.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -22,14 +23,15 @@ from numpy.typing import NDArray
 
 from vsearch.errors import Corruption
 from vsearch.filters import Node
-from vsearch.filters.evaluate import ColumnSet, evaluate
+from vsearch.filters.columns import ColumnSet, Order, sorted_order
+from vsearch.filters.evaluate import evaluate
 from vsearch.filters.tree import HasId
 from vsearch.points import NEVER, Schema
-from vsearch.segment import IdMask, Segment
+from vsearch.segment import THREADS, IdMask, Segment
 from vsearch.storage.keys import decode_id
 from vsearch.storage.manifest import SegmentEntry
 from vsearch.storage.segments import SegmentStore
-from vsearch.types import Payload, PointId
+from vsearch.types import Column, ColumnType, Payload, PointId
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 ROWS_FILE: Final = "rows.vsa"
 ROWS_KIND: Final = "rows"
 VECTORS_KIND: Final = "vectors"
+ORDERS_FILE: Final = "orders.vsa"
+ORDERS_KIND: Final = "orders"
 CACHED_MASKS: Final = 32  # results of filters kept for a segment, a byte a row each
 
 log = logging.getLogger("vsearch")
@@ -66,6 +70,11 @@ def integer_ids(offsets: NDArray[np.int64], data: NDArray[np.uint8]) -> NDArray[
     if (table[:, 0] != 1).any():
         return None
     return np.ascontiguousarray(table[:, 1:]).view(">u8").ravel().astype(np.uint64)
+
+
+def ordered_columns(columns: Iterable[Column], paths: Collection[str]) -> dict[tuple[str, ColumnType], Column]:
+    """The columns at indexed paths whose values have an order, by path and type."""
+    return {(c.path, c.type): c for c in columns if c.path in paths and c.type in ("int", "float", "str")}
 
 
 class Folder:
@@ -112,8 +121,9 @@ class SealedSegment(Segment):
                 )
             if "present" in arrays:
                 self._present[field] = arrays["present"].view(np.bool_)
+        self._indexed_paths: Collection[str] = ()
         self._fill = threading.Lock()
-        self._readers: dict[tuple[str, str, int], Reader] = {}
+        self._readers: dict[tuple[str, str], Reader] = {}
         self._column_set: ColumnSet | None = None
         self._masks: OrderedDict[Node, NDArray[np.bool_]] = OrderedDict()
         self.damaged: set[str] = set()  # fields whose index file cannot be read: searched exactly until rebuilt
@@ -146,21 +156,42 @@ class SealedSegment(Segment):
         kind = self.entry.indexes.get(field, "flat")
         return "flat" if field in self.damaged else kind
 
-    def reader(self, field: str, kind: str, rows: int, threads: int) -> Reader:
-        reader = self._readers.get((field, kind, threads))
+    def reader(self, field: str, kind: str, rows: int) -> Reader:
+        reader = self._readers.get((field, kind))
         if reader is None:
             with self._fill:
-                reader = self._readers.get((field, kind, threads)) or self._open_reader(field, kind, threads)
-                self._readers[field, kind, threads] = reader
+                reader = self._readers.get((field, kind)) or self._open_reader(field, kind)
+                self._readers[field, kind] = reader
         return reader
+
+    def open_files(self) -> None:
+        """Map every file that would be mapped at its first use."""
+        self.columns()
+        for field in self.schema:
+            self.reader(field, self.index_kind(field), self.count)
 
     def columns(self) -> ColumnSet:
         """The payload columns, mapped at the first use."""
         if self._column_set is None:
             with self._fill:
                 if self._column_set is None:
-                    self._column_set = ColumnSet(self._store.open_columns(self._collection, self.name))
+                    columns = self._store.open_columns(self._collection, self.name)
+                    self._column_set = ColumnSet(columns, self._orders(columns))
         return self._column_set
+
+    def index_payload(self, paths: Collection[str]) -> None:
+        """Declare which payload paths have an index, from the next filter on."""
+        with self._fill:
+            self._indexed_paths, self._column_set = paths, None
+
+    def _orders(self, columns: list[Column]) -> dict[tuple[str, ColumnType], Order]:
+        """Sorted orders of the indexed columns: from the file, or made now where the index is younger than the file."""
+        stored: dict[tuple[str, ColumnType], Order] = {}
+        if ORDERS_FILE in self.entry.files:
+            file = self._store.open_arrays(self._collection, self.name, ORDERS_FILE, ORDERS_KIND)
+            stored = {(path, kind): file.arrays[f"{path}:{kind}"] for path, kind in file.meta["columns"]}
+        wanted = ordered_columns(columns, self._indexed_paths)
+        return {key: stored[key] if key in stored else sorted_order(column) for key, column in wanted.items()}
 
     def matching(self, node: Node, rows: int, id_mask: IdMask) -> NDArray[np.bool_]:
         mask = self._masks.get(node)
@@ -177,13 +208,14 @@ class SealedSegment(Segment):
     def with_entry(self, entry: SegmentEntry) -> SealedSegment:
         """The same rows under a newer entry, which names more index files."""
         twin = SealedSegment(self._store, self._collection, entry, self.schema, self._payload_of)
+        twin._indexed_paths = self._indexed_paths
         twin.folder, twin._column_set, twin._masks = self.folder, self._column_set, self._masks
         return twin
 
     def memory_bytes(self) -> int:
-        return sum(reader.memory_bytes() for (_, kind, _), reader in self._readers.items() if kind != "flat")
+        return sum(reader.memory_bytes() for (_, kind), reader in self._readers.items() if kind != "flat")
 
-    def _open_reader(self, field: str, kind: str, threads: int) -> Reader:
+    def _open_reader(self, field: str, kind: str) -> Reader:
         from vsearch.index.registry import reader as reader_class
 
         buffers: dict[str, NDArray[Any]] = {}
@@ -195,5 +227,5 @@ class SealedSegment(Segment):
                 log.warning("segment %s: the index %s is unusable and will be rebuilt: %s", self.name, name, error)
                 self.damaged.add(field)
                 kind = "flat"
-        reader: Reader = reader_class(kind)(self._vectors[field], buffers, self.schema[field].distance, threads)
+        reader: Reader = reader_class(kind)(self._vectors[field], buffers, self.schema[field].distance, THREADS)
         return reader

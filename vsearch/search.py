@@ -6,10 +6,10 @@ Everything inside works on distances (smaller is closer); the score is made at t
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -29,7 +29,6 @@ from vsearch.types import FloatArray, IntArray, Metric, PointId, SearchParams
 from vsearch.view import Source, View
 
 SEARCH_ATTEMPTS: Final = 5  # a hit that was replaced while the search ran makes it run again on the newer view
-THREADS: Final = os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +88,7 @@ def nearest(state: State, view: View, leg: Leg, params: SearchParams) -> tuple[F
         if step.strategy != "skip":
             exact = step.strategy == "scan"
             kind = "flat" if exact else step.index
-            reader = source.segment.reader(leg.field, kind, source.rows, THREADS)
+            reader = source.segment.reader(leg.field, kind, source.rows)
             live = None if mask is None else bitset.from_mask(mask)
             k = min(leg.limit, step.matched)
             result = reader.search(leg.queries, k, params, live)
@@ -120,7 +119,7 @@ def _prepared(
         kind = source.segment.index_kind(leg.field) if matched else "flat"
         width = 0
         if kind != "flat":
-            width = source.segment.reader(leg.field, kind, source.rows, THREADS).width(leg.limit, params)
+            width = source.segment.reader(leg.field, kind, source.rows).width(leg.limit, params)
             kind = source.segment.index_kind(leg.field)  # opening it may have shown that it is damaged
         row_bytes = field.dim * np.dtype(field.dtype).itemsize
         stats = Statistics(source.segment.name, source.rows, matched, kind, row_bytes, width, 2 * field.m)
@@ -181,7 +180,7 @@ def _hits(state: State, view: View, search: Search, found: Found, last_attempt: 
     flat_scores = scores[queries, places]
     bounds = np.searchsorted(queries, np.arange(len(sources) + 1)).tolist()
     hits = []
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in pairwise(bounds):
         hits.append(
             Hits(
                 ids[start:stop],

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ from vsearch.types import IntArray, PointId
 
 if TYPE_CHECKING:
     from vsearch.index.base import Reader
+
+THREADS: Final = os.cpu_count() or 1  # that one batch of queries may use
 
 IdMask = Callable[[Sequence[PointId]], NDArray[np.bool_]]  # which rows of the segment have one of these ids
 
@@ -64,11 +67,11 @@ class Segment(ABC):
     def memory_bytes(self) -> int:
         """Bytes held in memory, memory-mapped vectors not counted."""
 
-    def reader(self, field: str, kind: str, rows: int, threads: int) -> Reader:
+    def reader(self, field: str, kind: str, rows: int) -> Reader:
         """A reader over the first `rows` rows. Growing segments have the exact one only."""
         from vsearch.index.flat import Flat
 
-        return Flat(self.vectors(field)[:rows], {}, self.schema[field].distance, threads)
+        return Flat(self.vectors(field)[:rows], {}, self.schema[field].distance, THREADS)
 
     def rows_of(self, pids: IntArray, rows: int) -> IntArray:
         """Ordinals of these pids among the first `rows` rows, -1 where absent."""

@@ -45,6 +45,7 @@ class State:
 
         Raises Corruption when a file of a segment is missing or damaged.
         """
+        self.manifest = manifest
         open_now = {s.segment.name: s.segment for s in self.view.sources if isinstance(s.segment, SealedSegment)}
         sources = []
         for entry in manifest.segments:
@@ -56,10 +57,14 @@ class State:
         start, end = keys.prefix(self.number), keys.prefix_end(self.number)
         dead = [keys.pid_of(key) for key, _ in self.engine.scan(TOMBSTONES, start, end)]
         view = View(tuple(sources), self.engine.snapshot())
-        self.manifest, self.view = manifest, view.without(dead) if dead else view
+        self.view = view.without(dead) if dead else view
 
     def open_segment(self, entry: SegmentEntry) -> SealedSegment:
-        return SealedSegment(self.store, self.number, entry, self.schema, self.payload_of)
+        segment = SealedSegment(self.store, self.number, entry, self.schema, self.payload_of)
+        segment.index_payload(tuple(self.manifest.payload_indexes))
+        if self.engine.read_only:
+            segment.open_files()  # now: the writer in the other process may remove them at any time
+        return segment
 
     def payload_of(self, pid: int) -> Payload:
         """The payload of a version of a point; empty when it has none or is gone."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -95,6 +95,16 @@ class Writer:
         for segment in old:
             if isinstance(segment, SealedSegment):
                 weakref.finalize(segment.folder, self._unseen.append, segment.name)
+
+    def index_payload(self, paths: Mapping[str, str]) -> None:
+        """Declare the payload paths that have an index, all of them."""
+        state = self.state
+        with self.turn():
+            self._must_exist()
+            self._put_manifest(replace(state.manifest, payload_indexes=dict(paths)))
+            for source in state.view.sources:
+                if isinstance(source.segment, SealedSegment):
+                    source.segment.index_payload(tuple(paths))
 
     def remove_unseen(self) -> None:
         """Remove the files of replaced segments that no view shows any more."""

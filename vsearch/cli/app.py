@@ -13,6 +13,7 @@ import typer
 import vsearch
 from vsearch.cli import show
 from vsearch.errors import Corruption, InvalidArgument, NotFound
+from vsearch.types import MAX_BATCH_POINTS, MAX_LIMIT
 
 app = typer.Typer(
     help="A durable vector search database. A database is a directory; a collection in it holds points.",
@@ -50,7 +51,7 @@ def import_files(
     ] = None,
     create: Annotated[bool, typer.Option("--create", help="Create the collection when it does not exist.")] = False,
     metric: Annotated[str, typer.Option(help="With --create: cosine, dot or l2.")] = "cosine",
-    batch: Annotated[int, typer.Option(min=1, max=100_000, help="Points written together.")] = 2_000,
+    batch: Annotated[int, typer.Option(min=1, max=MAX_BATCH_POINTS, help="Points written together.")] = 2_000,
 ) -> None:
     """Import points from files: ids, vectors, and the other columns as payload.
 
@@ -84,7 +85,7 @@ def search(
     filter: Annotated[
         str | None, typer.Option(metavar="JSON", help='Only points that match, as {"year": {"$gte": 2020}}.')
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many hits.")] = 10,
+    limit: Annotated[int, typer.Option(min=1, max=MAX_LIMIT, help="How many hits.")] = 10,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every point.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Show how the search is run, with its times.")] = False,
     as_json: AsJson = False,
@@ -100,7 +101,7 @@ def search(
             plan = docs.explain(query, using, limit, filter=where, params=params, analyze=True)
             show.as_json(plan.to_dict()) if as_json else show.line(str(plan))
             return
-        found = docs.search(query, using, limit + (source is not None), filter=where, params=params)
+        found = docs.search(query, using, min(limit + (source is not None), MAX_LIMIT), filter=where, params=params)
     hits = [hit for hit in found if source is None or hit.id != source.id][:limit]
     if as_json:
         show.as_json([{"id": hit.id, "score": hit.score, "payload": hit.payload} for hit in hits])
@@ -134,9 +135,7 @@ def check(directory: Directory) -> None:
 @app.command()
 def optimize(
     directory: Directory,
-    collection: Annotated[
-        str | None, typer.Argument(metavar="[COLLECTION]", help="Default: every one.")
-    ] = None,
+    collection: Annotated[str | None, typer.Argument(metavar="[COLLECTION]", help="Default: every one.")] = None,
 ) -> None:
     """Seal, compact and index everything now, for the quickest searches."""
     if not directory.exists():
@@ -152,12 +151,14 @@ def optimize(
 @app.command()
 def warmup() -> None:
     """Compile the kernels now rather than at the first search. They are kept in the user's cache folder."""
-    from vsearch.cli.warmup import warm_up
+    from vsearch.cli.warmup import kept_kernels, warm_up
     from vsearch.index.jit import cache_folder
 
+    before, start = kept_kernels(), time.perf_counter()
     with show.err.status("compiling"):
-        elapsed_s = warm_up()
-    show.line(f"the kernels are compiled ({elapsed_s:.1f} s) and kept in {cache_folder()}")
+        warm_up()
+    new, elapsed_s = kept_kernels() - before, time.perf_counter() - start
+    show.line(f"{new} kernels compiled in {elapsed_s:.1f} s; they are kept in {cache_folder()}")
 
 
 @app.command()
@@ -188,11 +189,7 @@ def query_of(
     if vector is not None:
         return parse_json(vector, "--vector"), None
     if file is not None:
-        try:
-            array = np.load(file, allow_pickle=False)
-        except ValueError as error:
-            raise InvalidArgument(f"{file} is not a NumPy file: {error}") from error
-        return array.reshape(-1) if len(array) == 1 else array, None
+        return load_vector(file), None
     point = point_of(docs, like or "")
     vectors = point.vectors or {}
     field = using or next(iter(docs.schema))
@@ -201,9 +198,22 @@ def query_of(
     return vectors[field], point
 
 
+def load_vector(file: Path) -> Any:
+    """An array of shape [d] or [1, d] in a .npy file, as [d]."""
+    try:
+        array = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise InvalidArgument(f"{file} is not a NumPy file: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise InvalidArgument(f"{file} holds several arrays", "Save the query vector with numpy.save")
+    return array[0] if array.ndim == 2 and len(array) == 1 else array
+
+
 def point_of(docs: vsearch.Collection, text: str) -> vsearch.Point:
     """The point whose id is written so: a text, or an integer."""
-    ids: list[int | str] = [text, int(text)] if text.isdecimal() and int(text) < 1 << 64 else [text]
+    ids: list[int | str] = [text]
+    if text.isdecimal() and len(text) <= 20 and int(text) < 1 << 64:
+        ids.append(int(text))
     found = docs.get(ids, with_vectors=True)
     if not found:
         raise NotFound(f"there is no point {text!r} in {docs.name!r}")

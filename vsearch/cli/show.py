@@ -32,14 +32,18 @@ def line(text: str) -> None:
 
 
 def as_json(value: Any) -> None:
-    line(json.dumps(value, ensure_ascii=False, default=str))
+    line(dumps(value))
+
+
+def dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def brief(payload: Any) -> str:
     """A payload in one line: `key: value` pairs, texts without quotes."""
     if not payload:
         return ""
-    texts = {k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for k, v in payload.items()}
+    texts = {k: v if isinstance(v, str) else dumps(v) for k, v in payload.items()}
     return "  ".join(f"{key}: {text}" for key, text in texts.items())
 
 
@@ -47,7 +51,7 @@ def hits(found: Sequence[Hit]) -> None:
     """A line for each hit, cut to the terminal; in a pipe its score, id and payload (JSON) between tabs."""
     if not out.is_terminal:
         for hit in found:
-            line(f"{hit.score:.6f}\t{hit.id}\t{json.dumps(hit.payload, ensure_ascii=False)}")
+            line(f"{hit.score:.6f}\t{hit.id}\t{dumps(hit.payload)}")
         return
     width = max((len(str(hit.id)) for hit in found), default=0)
     for hit in found:

@@ -6,14 +6,15 @@ in the user's cache folder and is found there by every later process.
 
 from __future__ import annotations
 
-import time
 from itertools import product
+from pathlib import Path
 from typing import Final, get_args
 
 import numpy as np
 
 from vsearch.index import registry
 from vsearch.index.bitset import from_mask
+from vsearch.index.jit import cache_folder
 from vsearch.types import Dense, Distance, SearchParams
 
 ROWS: Final = 3_000
@@ -22,12 +23,16 @@ MATCHING: Final = (ROWS, ROWS // 2, 5)  # live rows: as many as there are, many,
 QUERIES: Final = (1, 200)  # a search and a batch
 
 
-def warm_up() -> float:
-    """Compile what is not compiled yet; returns the seconds it took."""
-    start = time.perf_counter()
+def warm_up() -> None:
+    """Compile what is not compiled yet."""
     for kind, distance, dtype in product(registry.KINDS, get_args(Distance), ("float32", "float16")):
         _use(kind, distance, dtype)
-    return time.perf_counter() - start
+
+
+def kept_kernels() -> int:
+    """How many compiled kernels are kept for this version on this machine; 0 where none can be kept."""
+    folder = cache_folder()
+    return len(list(Path(folder).rglob("*.nbc"))) if folder else 0
 
 
 def _use(kind: str, distance: Distance, dtype: str) -> None:

@@ -328,10 +328,11 @@ def _equal_one_of(values: tuple[Scalar, ...], column: Column) -> BoolArray:
     """bool [len(column.values)]: which values of the column equal one of these."""
     wanted = np.array(_stored(values, column), dtype=column.values.dtype)
     if column.type != "str":
-        return np.asarray(np.isin(column.values, wanted), dtype=np.bool_)
-    hits = np.zeros(len(column.dictionary), dtype=np.bool_)  # codes are small: a look-up needs no sorting
-    hits[wanted] = True
-    return hits[column.values]
+        return np.isin(column.values, wanted)
+    entries = np.zeros(len(column.dictionary), dtype=np.bool_)  # codes are small: a look-up needs no sorting
+    entries[wanted] = True
+    hits: BoolArray = entries[column.values]
+    return hits
 
 
 def _interval(gt: Any, gte: Any, lt: Any, lte: Any) -> tuple[int, int]:
