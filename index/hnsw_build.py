@@ -36,6 +36,7 @@ from .threads import run_ranges
 SHARE: Final = 50  # a batch is at most 1/50 of the nodes before it: what its nodes miss of each other is not noticed
 MAX_BATCH: Final = 4096  # enough for every thread; bounds the memory of proposals
 MAX_LEVEL: Final = 30
+import os; FILL1=int(os.environ.get('F1',0)); FILL2=int(os.environ.get('F2',0))
 SEED: Final = 0x5EED
 
 _NOBODY: Final = np.empty(0, np.uint64)
@@ -122,7 +123,7 @@ class Builder:
 
 @kernel
 def _select(
-    graph: Graph, squared: bool, keys: IntArray, count: Int, most: Int, chosen: IntArray, code: NDArray[np.int8]
+    graph: Graph, squared: bool, keys: IntArray, count: Int, most: Int, chosen: IntArray, code: NDArray[np.int8], fill: Int
 ) -> int:
     """Choose up to `most` of the candidates keys[:count], sorted; how many are in `chosen`."""
     codes, scales = graph.codes, graph.scales
@@ -142,6 +143,13 @@ def _select(
                 break
         if good:
             chosen[kept] = candidate
+            kept += 1
+            keys[i] |= 2
+    for i in range(count):
+        if kept >= fill:
+            break
+        if not keys[i] & 2:
+            chosen[kept] = node_of(keys[i])
             kept += 1
     return kept
 
@@ -176,8 +184,8 @@ def _connect(
         key = descend(graph, code, factors, key_of(graph.codes, graph.scales, entry[0], code, factors), entry[1], top, scratch.tally)
         for level in range(top, -1, -1):
             found, _ = beam(graph, code, factors, key, level, ef, ef + 1, _UNUSED, _NOBODY, _ALONE, scratch)
-            key = scratch.keys[0]
-            kept = _select(graph, squared, scratch.keys, found, m, chosen, other)
+            key = scratch.keys[0] & ~np.int64(3)
+            kept = _select(graph, squared, scratch.keys, found, m, chosen, other, FILL1)
             for j in range(kept):
                 target = chosen[j]
                 if level == 0:
@@ -187,7 +195,6 @@ def _connect(
                     target = n + graph.starts[target] + level - 1
                 proposals[slot + j] = (target << 32) | (slot + j)
             slot += m
-            key &= ~np.int64(3)
 
 
 @kernel
@@ -229,7 +236,7 @@ def _accept(
                 keys[z] = keys[z - 1]
                 z -= 1
             keys[z] = key
-        kept = _select(graph, squared, keys, count, width, chosen, other)
+        kept = _select(graph, squared, keys, count, width, chosen, other, FILL2)
         for j in range(width):
             own[j] = chosen[j] if j < kept else -1
 

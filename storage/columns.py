@@ -77,6 +77,7 @@ def read(path: Path, checksum: str | None = None) -> list[Column]:
         if reader.num_record_batches != 1:
             raise ValueError(f"it has {reader.num_record_batches} record batches")
         batch = reader.get_batch(0)
+        batch.validate()  # lengths and buffers, before anything else relies on them
         if batch.num_columns != len(description["columns"]):
             raise ValueError(f"it has {batch.num_columns} columns, described are {len(description['columns'])}")
         arrays = zip(batch.columns, description["columns"], strict=True)

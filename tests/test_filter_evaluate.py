@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.naive_filter import holds
-from tests.strategies import eighths, filters, leaves, payloads, places, point_ids
+from tests.strategies import Maker, makers
 from vsearch.filters import F, Node, tree
 from vsearch.filters.columns import ColumnSet, sorted_order
 from vsearch.filters.evaluate import evaluate
@@ -20,7 +20,6 @@ from vsearch.filters.match import matches
 from vsearch.types import Column, Payload, PointId
 
 Points = list[tuple[PointId, Payload]]
-points = st.lists(st.tuples(point_ids, payloads), max_size=6)
 
 
 def by_columns(
@@ -46,58 +45,60 @@ def no_ids(wanted: object) -> Any:
     raise AssertionError("ids were asked for")
 
 
-@st.composite
-def cases(draw: st.DrawFn, segments: int = 1) -> tuple[list[Points], Node]:
-    """Segments of points, and a filter that says something about them."""
-    found = [draw(points) for _ in range(segments)]
-    return found, draw(filters([payload for rows in found for _, payload in rows]))
+def make_points(maker: Maker) -> Points:
+    return maker.some(lambda: (maker.point_id(), maker.payload()), 1, 5)
 
 
-@settings(max_examples=400)
-@given(cases())
-def test_all_evaluations_agree(case: tuple[list[Points], Node]) -> None:
-    (rows,), node = case
+def make_case(maker: Maker) -> tuple[Points, Node]:
+    """Points, and a filter that says something about them."""
+    rows = make_points(maker)
+    return rows, maker.filter([payload for _, payload in rows])
+
+
+@settings(max_examples=1000)
+@given(makers.map(make_case))
+def test_all_evaluations_agree(case: tuple[Points, Node]) -> None:
+    rows, node = case
     expected = [holds(node, point_id, payload) for point_id, payload in rows]
     assert [matches(node, point_id, payload) for point_id, payload in rows] == expected
     assert by_columns(node, rows) == expected
     assert by_columns(node, rows, indexed=True) == expected
 
 
-@settings(max_examples=200)
-@given(cases(segments=2), st.data())
-def test_kept_rows_of_several_segments_answer_as_before(case: tuple[list[Points], Node], data: st.DataObject) -> None:
-    segments, node = case
-    keeps = [[row for row in range(len(rows)) if data.draw(st.booleans())] for rows in segments]
+@settings(max_examples=300)
+@given(makers.map(make_case), st.data())
+def test_kept_rows_of_several_segments_answer_as_before(case: tuple[Points, Node], data: st.DataObject) -> None:
+    rows, node = case
+    cut = len(rows) // 2
+    segments = [rows[:cut], rows[cut:]]
+    keeps = [[row for row in range(len(segment)) if data.draw(st.booleans())] for segment in segments]
     parts = [(flatten([p for _, p in s]), np.array(k, dtype=np.int64)) for s, k in zip(segments, keeps, strict=True)]
-    rows = [segment[row] for segment, keep in zip(segments, keeps, strict=True) for row in keep]
-    expected = [holds(node, point_id, payload) for point_id, payload in rows]
-    assert by_columns(node, rows, merge(parts)) == expected
+    kept = [segment[row] for segment, keep in zip(segments, keeps, strict=True) for row in keep]
+    expected = [holds(node, point_id, payload) for point_id, payload in kept]
+    assert by_columns(node, kept, merge(parts)) == expected
 
 
-@settings(max_examples=150)
-@given(cases(), st.data())
-def test_rows_outside_are_neither_answered_nor_read(case: tuple[list[Points], Node], data: st.DataObject) -> None:
-    (rows,), node = case
+@settings(max_examples=300)
+@given(makers.map(make_case), st.data())
+def test_rows_outside_are_neither_answered_nor_read(case: tuple[Points, Node], data: st.DataObject) -> None:
+    rows, node = case
     within = np.array([data.draw(st.booleans()) for _ in rows], dtype=np.bool_)
-    shown = [(point_id, payload if inside else None) for (point_id, payload), inside in zip(rows, within, strict=True)]
+    shown: Any = [(point, payload if inside else None) for (point, payload), inside in zip(rows, within, strict=True)]
     expected = [bool(inside) and holds(node, *row) for row, inside in zip(rows, within, strict=True)]
     columns = flatten([payload for _, payload in rows])
-    assert by_columns(node, shown, columns, within=within) == expected  # type: ignore[arg-type]  # None fails if read
+    assert by_columns(node, shown, columns, within=within) == expected  # to read a payload of None would fail
 
 
-@settings(max_examples=100)
-@given(
-    st.lists(st.fixed_dictionaries({"loc": places | st.lists(places, max_size=3)}), min_size=1, max_size=5), st.data()
-)
-def test_places_alone_and_in_lists(rows: list[Payload], data: st.DataObject) -> None:
-    lat, lon = data.draw(eighths), data.draw(eighths)
-    ring = [(-2, -2), (-2, 2), (2, 0.5), (-2, -2)]
-    for node in (
-        F("loc").within_radius(lat, lon, 200_000),
-        F("loc").within_box((lat + 2, lon - 2), (lat - 2, lon + 2)),
-        F("loc").within_polygon(ring, [[(-1, -1), (-1, 1), (0, 0), (-1, -1)]]),
-    ):
-        assert by_columns(node, [(0, row) for row in rows]) == [holds(node, 0, row) for row in rows]
+def make_places(maker: Maker) -> tuple[list[Payload], Node]:
+    rows = maker.some(lambda: {"loc": maker.one_of([maker.place(), maker.some(maker.place)])}, 1, 5)
+    return rows, maker.geo("loc")
+
+
+@settings(max_examples=300)
+@given(makers.map(make_places))
+def test_places_alone_and_in_lists(case: tuple[list[Payload], Node]) -> None:
+    rows, node = case
+    assert by_columns(node, [(0, row) for row in rows]) == [holds(node, 0, row) for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -225,12 +226,16 @@ def test_a_radius_equal_to_the_distance_is_decided_alike(metres: float, lat: flo
         assert by_columns(node, [(0, payload)]) == [matches(node, 0, payload)]
 
 
-@settings(max_examples=200)
-@given(st.data())
-def test_plain_paths_read_no_payload(data: st.DataObject) -> None:
+def make_leaf(maker: Maker) -> tuple[Points, tree.Leaf]:
+    rows = make_points(maker)
+    return rows, maker.leaf([payload for _, payload in rows])
+
+
+@settings(max_examples=300)
+@given(makers.map(make_leaf))
+def test_plain_paths_read_no_payload(case: tuple[Points, tree.Leaf]) -> None:
     """Columns decide every condition on a path without [n] and with at most one []; places may be unclear."""
-    rows = data.draw(points)
-    node = data.draw(leaves([payload for _, payload in rows]))
+    rows, node = case
     if node.path.count("[") > 1 or "[0]" in node.path or "[1]" in node.path or "Geo" in type(node).__name__:
         return
     found = evaluate(node, len(rows), ColumnSet(flatten([p for _, p in rows])), no_ids, unread)

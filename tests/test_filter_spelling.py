@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.strategies import filters, payloads
+from tests.strategies import filters
 from vsearch.errors import InvalidArgument, InvalidFilter
 from vsearch.filters import F, Node, min_should, mongo, parse_filter, qdrant, tree
 from vsearch.filters.paths import format_path, parse_path
@@ -37,16 +37,11 @@ MAY = datetime(2024, 5, 1, tzinfo=UTC)
 A, B, C = Equals("a", 1), Equals("b", 2), Equals("c", 3)
 
 
-@st.composite
-def nodes(draw: st.DrawFn) -> Node:
-    return draw(filters(draw(st.lists(payloads, max_size=2))))
-
-
 # Qdrant's JSON
 
 
 @settings(max_examples=300)
-@given(nodes())
+@given(filters)
 def test_a_filter_survives_its_wire_form(node: Node) -> None:
     wire = json.loads(json.dumps(qdrant.to_dict(node), allow_nan=False))
     assert qdrant.parse(wire) == node
@@ -54,7 +49,7 @@ def test_a_filter_survives_its_wire_form(node: Node) -> None:
     assert hash(qdrant.parse(wire)) == hash(node)
 
 
-@given(nodes())
+@given(filters)
 def test_filters_are_values(node: Node) -> None:
     assert pickle.loads(pickle.dumps(node)) == node
     assert node.depth <= MAX_FILTER_DEPTH

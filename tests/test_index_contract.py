@@ -266,8 +266,9 @@ def test_flat_is_the_obvious_search(case: tuple[Any, ...]) -> None:
 
 @example(0, "dot", 19.5, 0, 0)  # sums of infinities of both signs
 @example(0, "l2", 18.6, 30, 0)  # only some squares are infinite
-@example(0, "dot", -21, 0, 36)  # squares of the vectors underflow, products with the queries do not
-@example(0, "dot", 17, 0, -38)
+@example(0, "dot", -28, 1e4, 38)  # squares of the vectors underflow, products with the queries do not
+@example(0, "dot", 10, 1e4, -38)  # and the other way round
+@example(0, "dot", -24, 1e4, 0)  # products underflow
 @example(0, "l2", -19.5, 1, 0)
 @given(
     st.integers(0, 2**32 - 1),
@@ -287,6 +288,7 @@ def test_every_path_of_flat_gives_the_same_bits(
     vectors, queries = (10**size * vectors).astype(np.float32), (10 ** (size + more) * queries).astype(np.float32)
     reader = Flat(vectors, {}, distance)
     together = reader.search(queries, 10, DEFAULT)
+    assert not np.isnan(together.distances).any()
     for q in range(len(queries)):
         alone = reader.search(queries[q : q + 1], 10, DEFAULT)
         np.testing.assert_array_equal(alone.ordinals[0], together.ordinals[q])

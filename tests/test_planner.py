@@ -16,7 +16,7 @@ def statistics(rows: int = 100_000, matched: int = 100_000, index: str = "hnsw",
 
 
 def strategy(stats: Statistics, exact: bool = False) -> str:
-    return choose([stats], 10, exact)[0].strategy
+    return choose(stats, 10, exact).strategy
 
 
 def test_walks_where_everything_matches_and_scans_where_little_does() -> None:
@@ -36,7 +36,7 @@ def test_a_larger_share_of_matches_never_turns_a_walk_into_a_scan() -> None:
 
 
 def test_a_plan_is_legible_and_is_json() -> None:
-    step = with_measured(choose([statistics()], 10, False)[0], Measured(900, 100, 26, 0.0, 120.0))
+    step = with_measured(choose(statistics(), 10, False), Measured(900, 100, 26, 0.0, 120.0))
     plan = Plan("docs", "dense", "cosine", 10, 0.95, False, "year >= 2020", (step,), 150.0)
     text = str(plan)
     assert "hnsw walk, ef 100" in text

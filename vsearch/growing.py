@@ -79,7 +79,7 @@ class GrowingSegment(Segment):
             self.earliest_expiry_ms = first if self.earliest_expiry_ms == NEVER else min(first, self.earliest_expiry_ms)
         self.count = end
 
-    def ids_at(self, ordinals: Sequence[int]) -> list[PointId]:
+    def ids_at(self, ordinals: Sequence[int] | IntArray) -> list[PointId]:
         ids = self._ids
         return [ids[i] for i in ordinals]
 

@@ -7,7 +7,6 @@ that many more as the share of matching rows is smaller.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
@@ -95,16 +94,12 @@ class Plan:
         return "\n".join(lines)
 
 
-def choose(statistics: Sequence[Statistics], limit: int, exact: bool) -> tuple[Step, ...]:
-    """One step for each segment."""
-    return tuple(_step(stats, limit, exact) for stats in statistics)
-
-
 def with_measured(step: Step, measured: Measured) -> Step:
     return replace(step, measured=measured)
 
 
-def _step(stats: Statistics, limit: int, exact: bool) -> Step:
+def choose(stats: Statistics, limit: int, exact: bool) -> Step:
+    """What to do in one segment."""
     scan_us = stats.matched * (stats.row_bytes / SCAN_BYTES_PER_US + SCAN_ROW_US)
     walk_us = None
     if stats.index != "flat" and stats.matched:

@@ -22,21 +22,20 @@ import msgpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vsearch.errors import DimensionMismatch, InvalidArgument, LimitExceeded
+from vsearch.errors import InvalidArgument, LimitExceeded
 from vsearch.storage.keys import encode_id
 from vsearch.types import (
     MAX_BATCH_BYTES,
     MAX_BATCH_POINTS,
-    MAX_COMPONENT,
     MAX_ID_BYTES,
     MAX_PAYLOAD_BYTES,
     MAX_PAYLOAD_DEPTH,
     Dense,
-    FloatArray,
     IntArray,
     Payload,
     PointId,
 )
+from vsearch.vectors import stored_vectors
 
 NEVER: Final = 0  # expiry of a point that does not expire
 Expiry = datetime | float | None  # when a point ends: an aware datetime, or Unix time in seconds
@@ -115,7 +114,7 @@ def prepare(
     for name, values in given.items():
         if name not in schema:
             raise InvalidArgument(f"unknown field {name!r}", f"The fields are: {', '.join(schema)}")
-        matrices[name], present[name] = _stored_vectors(name, schema[name], values, n)
+        matrices[name], present[name] = stored_vectors(name, schema[name], values, n)
     if sum(m.nbytes for m in matrices.values()) > MAX_BATCH_BYTES:
         raise LimitExceeded("a batch of more than 1 GiB of vectors", "Send fewer points at once")
     pack = msgpack.Packer(autoreset=True).pack
@@ -144,24 +143,6 @@ def checked_ids(ids: Sequence[PointId] | NDArray[Any]) -> tuple[list[PointId], l
             )
         keys.append(key)
     return plain, keys
-
-
-def checked_query(name: str, field: Dense, query: ArrayLike) -> FloatArray:
-    """Queries as float32 [nq, d], finite, normalised under cosine. A single vector becomes a batch of one."""
-    matrix = _float32(f"query for field {name!r}", query)
-    if matrix.ndim == 1:
-        matrix = matrix[None, :]
-    if matrix.ndim != 2 or matrix.shape[1] != field.dim:
-        shape = matrix.shape[-1] if matrix.ndim <= 2 else matrix.shape
-        raise DimensionMismatch(
-            f"a query of dimension {shape} for field {name!r}", f"The field has dimension {field.dim}"
-        )
-    _finite(f"query for field {name!r}", matrix)
-    if field.metric == "cosine":
-        matrix = _normalised(f"query for field {name!r}", matrix)
-    else:
-        _bounded(f"query for field {name!r}", matrix)
-    return np.ascontiguousarray(matrix)
 
 
 def checked_payload(payload: object, row: int = 0) -> Payload | None:
@@ -276,84 +257,3 @@ def _expiries(expires_at: Expiry | Sequence[Expiry], n: int) -> IntArray:
             f"{len(expires_at)} values of expires_at for {n} ids", "Give one time for all, or one for each id"
         )
     return np.array([expiry_ms(value) for value in expires_at], np.int64)
-
-
-def _stored_vectors(name: str, field: Dense, values: Any, n: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """[n, d] in the stored dtype and which rows are present; rows given as None are absent and zero."""
-    present = np.ones(n, np.bool_)
-    what = f"vectors of field {name!r}"
-    if isinstance(values, list | tuple) and any(row is None for row in values):
-        if len(values) != n:
-            raise InvalidArgument(f"{len(values)} {what} for {n} ids", "Give one vector, or None, for each id")
-        present = np.array([row is not None for row in values], np.bool_)
-        matrix = np.zeros((n, field.dim), np.float32)
-        rest = [row for row in values if row is not None]
-        if rest:
-            found = _float32(what, rest)
-            if found.ndim != 2 or found.shape[1] != field.dim:
-                raise DimensionMismatch(
-                    f"{what} of dimension {found.shape[-1]}", f"The field has dimension {field.dim}"
-                )
-            matrix[present] = found
-    else:
-        matrix = _float32(what, values)
-        if n == 0 and matrix.size == 0:
-            matrix = matrix.reshape(0, field.dim)
-        if matrix.ndim != 2 or matrix.shape[0] != n:
-            raise InvalidArgument(
-                f"{what} have shape {matrix.shape} for {n} ids", f"Use an array of shape [{n}, {field.dim}]"
-            )
-        if matrix.shape[1] != field.dim:
-            raise DimensionMismatch(f"{what} have dimension {matrix.shape[1]}", f"The field has dimension {field.dim}")
-    _finite(what, matrix)
-    if field.metric == "cosine":
-        matrix = _normalised(what, matrix, present)
-    else:
-        _bounded(what, matrix)
-    stored = matrix.astype(field.dtype)
-    if field.dtype == "float16" and not np.isfinite(stored).all():
-        raise InvalidArgument(f"{what} hold values above 65,504", "Scale them, or use dtype='float32'")
-    return np.ascontiguousarray(stored), present
-
-
-def _float32(what: str, values: ArrayLike) -> FloatArray:
-    """A float32 copy, since the caller may go on to change its array. Too large a number becomes infinity."""
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        rows = [len(row) for row in values if np.iterable(row)]  # type: ignore[union-attr, arg-type]
-        lengths = ", ".join(map(str, sorted(set(rows))[:5]))
-        message = f"{what} have different lengths: {lengths}"
-        raise DimensionMismatch(message, "Give every vector the same dimension") from error
-    if array.dtype.kind not in "fiu":
-        raise InvalidArgument(f"{what} are of type {array.dtype}", "Use numbers: a list of floats, or a numpy array")
-    with np.errstate(over="ignore"):
-        return array.astype(np.float32)
-
-
-def _finite(what: str, matrix: FloatArray) -> None:
-    # The sum of a row is finite only if its parts are, except where huge values overflow: then look closely.
-    if not math.isfinite(float(matrix.sum(dtype=np.float64))) and not np.isfinite(matrix).all():
-        row = int(np.flatnonzero(~np.isfinite(matrix).all(axis=1))[0])
-        raise InvalidArgument(f"{what}: row {row} holds NaN or infinity", "Remove or replace it")
-
-
-def _bounded(what: str, matrix: FloatArray) -> None:
-    if matrix.size and float(np.abs(matrix).max()) > MAX_COMPONENT:
-        raise InvalidArgument(f"{what} hold a component above {MAX_COMPONENT:g}", "Scale the vectors")
-
-
-def _normalised(what: str, matrix: FloatArray, present: NDArray[np.bool_] | None = None) -> FloatArray:
-    norms = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))
-    zero = norms == 0.0
-    if present is not None:
-        zero &= present
-    if zero.any():
-        row = int(np.flatnonzero(zero)[0])
-        raise InvalidArgument(
-            f"{what}: row {row} is zero, which has no direction under cosine", "Leave it out, or use metric='dot'"
-        )
-    if present is not None:
-        norms[~present] = 1.0
-    unit: FloatArray = (matrix / norms[:, None]).astype(np.float32)
-    return unit

@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike
 
 from vsearch.errors import InvalidArgument, LimitExceeded
 from vsearch.filters import Node, parse_filter
-from vsearch.points import checked_query
 from vsearch.types import MAX_LIMIT, Dense, FloatArray, SearchParams
+from vsearch.vectors import checked_query
 
 Filter = Node | Mapping[str, Any] | None  # F(...), Qdrant's JSON or a Mongo-style dict
 

@@ -31,7 +31,7 @@ from vsearch.segment import THREADS, IdMask, Segment
 from vsearch.storage.keys import decode_id
 from vsearch.storage.manifest import SegmentEntry
 from vsearch.storage.segments import SegmentStore
-from vsearch.types import Column, ColumnType, Payload, PointId
+from vsearch.types import Column, ColumnType, IntArray, Payload, PointId
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,7 +136,7 @@ class SealedSegment(Segment):
     def last_pid(self) -> int:
         return self.entry.last_pid
 
-    def ids_at(self, ordinals: Sequence[int]) -> list[PointId]:
+    def ids_at(self, ordinals: Sequence[int] | IntArray) -> list[PointId]:
         if self._integer_ids is not None:
             return self._integer_ids[ordinals].tolist()  # type: ignore[no-any-return]
         offsets, data = self._id_offsets, self._id_bytes

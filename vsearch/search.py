@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Final
@@ -18,17 +18,22 @@ from numpy.typing import NDArray
 from vsearch import planner
 from vsearch.filters.qdrant import to_dict
 from vsearch.hits import Hits
-from vsearch.planner import Plan, Statistics, Step
+from vsearch.index.base import Cost
+from vsearch.index.bitset import from_mask
+from vsearch.planner import Measured, Plan, Statistics, Step
 from vsearch.points import decode_point, now_ms
 from vsearch.query import Leg, Search
 from vsearch.reading import matching_rows, vectors_at
+from vsearch.segment import Segment
 from vsearch.state import State
 from vsearch.storage import keys
 from vsearch.storage.rocks import POINTS
-from vsearch.types import FloatArray, IntArray, Metric, PointId, SearchParams
-from vsearch.view import Source, View
+from vsearch.types import FloatArray, IntArray, Metric, SearchParams
+from vsearch.view import View
 
 SEARCH_ATTEMPTS: Final = 5  # a hit that was replaced while the search ran makes it run again on the newer view
+
+Done = tuple[Step, Cost, float, float]  # a step, what it cost, seconds of filtering and of searching
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +61,10 @@ def explain(state: State, search: Search, analyze: bool) -> Plan:
     leg, view = search.legs[0], state.view
     start = time.perf_counter()
     if analyze:
-        found, steps = nearest(state, view, leg, search.params)
+        found, done = nearest(state, view, leg, search.params)
         _hits(state, view, search, found, last_attempt=True)
         total_us = (time.perf_counter() - start) * 1e6
+        steps = [planner.with_measured(step, _measured(cost, *times_s)) for step, cost, *times_s in done]
     else:
         steps = [step for _, step, _ in _prepared(state, view, leg, search.params)]
         total_us = None
@@ -75,56 +81,55 @@ def explain(state: State, search: Search, analyze: bool) -> Plan:
     )
 
 
-def nearest(state: State, view: View, leg: Leg, params: SearchParams) -> tuple[Found, list[Step]]:
-    """Search every source and merge."""
-    from vsearch.index import bitset
-
+def nearest(state: State, view: View, leg: Leg, params: SearchParams) -> tuple[Found, list[Done]]:
+    """Search every source and merge; also what each step did, and how long it took."""
     parts: list[tuple[int, IntArray, FloatArray]] = []
-    steps: list[Step] = []
+    done: list[Done] = []
     clock = time.perf_counter
     started = clock()
-    for number, (source, step, mask) in enumerate(_prepared(state, view, leg, params)):
+    for number, step, mask in _prepared(state, view, leg, params):
         ready = clock()
+        cost = Cost()
         if step.strategy != "skip":
-            exact = step.strategy == "scan"
-            kind = "flat" if exact else step.index
+            source = view.sources[number]
+            kind = step.index if step.strategy == "walk" else "flat"
             reader = source.segment.reader(leg.field, kind, source.rows)
-            live = None if mask is None else bitset.from_mask(mask)
-            k = min(leg.limit, step.matched)
-            result = reader.search(leg.queries, k, params, live)
-            parts.append((number, result.ordinals, result.distances))
-            cost, done = result.cost, clock()
-            measured = planner.Measured(
-                cost.distances, cost.hops, cost.rescored, (ready - started) * 1e6, (done - ready) * 1e6
-            )
-            step = planner.with_measured(step, measured)
-        steps.append(step)
-        started = clock()
-    return _merged(parts, len(leg.queries), leg.limit), steps
+            live = None if mask is None else from_mask(mask)
+            ordinals, distances, cost = reader.search(leg.queries, min(leg.limit, step.matched), params, live)
+            parts.append((number, ordinals, distances))
+        now = clock()
+        done.append((step, cost, ready - started, now - ready))
+        started = now
+    return _merged(parts, len(leg.queries), leg.limit), done
+
+
+def _measured(cost: Cost, filter_s: float, search_s: float) -> Measured:
+    return Measured(cost.distances, cost.hops, cost.rescored, filter_s * 1e6, search_s * 1e6)
 
 
 def _prepared(
     state: State, view: View, leg: Leg, params: SearchParams
-) -> list[tuple[Source, Step, NDArray[np.bool_] | None]]:
-    """For each source its step, and the rows that may be found (None: all)."""
+) -> Iterator[tuple[int, Step, NDArray[np.bool_] | None]]:
+    """For each source that has rows: its number, its step, and the rows that may be found (None: all)."""
     now = now_ms()
     field = state.schema[leg.field]
-    prepared = []
-    for source in view.sources:
+    row_bytes = field.dim * (2 if field.dtype == "float16" else 4)
+    for number, source in enumerate(view.sources):
+        if source.rows == 0:
+            continue
+        segment = source.segment
         mask = source.alive(now) if leg.filter is None else matching_rows(state, view, source, leg.filter, now)
-        present = source.segment.present(leg.field, source.rows)
+        present = segment.present(leg.field, source.rows)
         if present is not None:
             mask = present if mask is None else mask & present
         matched = source.rows if mask is None else int(np.count_nonzero(mask))
-        kind = source.segment.index_kind(leg.field) if matched else "flat"
+        kind = segment.index_kind(leg.field) if matched else "flat"
         width = 0
         if kind != "flat":
-            width = source.segment.reader(leg.field, kind, source.rows).width(leg.limit, params)
-            kind = source.segment.index_kind(leg.field)  # opening it may have shown that it is damaged
-        row_bytes = field.dim * np.dtype(field.dtype).itemsize
-        stats = Statistics(source.segment.name, source.rows, matched, kind, row_bytes, width, 2 * field.m)
-        prepared.append((source, planner.choose([stats], leg.limit, params.exact)[0], mask))
-    return prepared
+            width = segment.reader(leg.field, kind, source.rows).width(leg.limit, params)
+            kind = segment.index_kind(leg.field)  # opening it may have shown that it is damaged
+        stats = Statistics(segment.name, source.rows, matched, kind, row_bytes, width, 2 * field.m)
+        yield number, planner.choose(stats, leg.limit, params.exact), mask
 
 
 def _merged(parts: Sequence[tuple[int, IntArray, FloatArray]], nq: int, k: int) -> Found:
@@ -162,34 +167,57 @@ def _hits(state: State, view: View, search: Search, found: Found, last_attempt: 
     wanted = sources >= 0
     if search.score_threshold is not None:
         wanted &= scores >= search.score_threshold
-    queries, places = np.nonzero(wanted)
-    flat_sources, flat_ordinals = sources[queries, places], ordinals[queries, places]
-    ids = _ids(view, flat_sources, flat_ordinals)
+    rows = _Rows(view, sources[wanted], ordinals[wanted])
+    ids = rows.collect(lambda segment, at: segment.ids_at(at))
     payloads: list[Any] | None = None
-    gone: set[int] = set()
-    if search.with_payload and ids:
-        records = _records(state, view, flat_sources, flat_ordinals)
-        gone = {i for i, record in enumerate(records) if record is None}
-        if gone and not last_attempt:
-            return None
-        payloads = [None if record is None else decode_point(record)[1] for record in records]
     vectors: list[Any] | None = None
+    gone: set[int] = set()
+    if search.with_payload:
+        pids = rows.collect(lambda segment, at: segment.pids[at].tolist())
+        records = view.stored.get_many(POINTS, [keys.pid_key(state.number, pid) for pid in pids])
+        if None in records:  # only beside a writer in another process, whose view this is not
+            if not last_attempt:
+                return None
+            gone = {i for i, record in enumerate(records) if record is None}
+        payloads = [None if record is None else decode_point(record)[1] for record in records]
     if search.with_vectors:
-        rows = zip(flat_sources.tolist(), flat_ordinals.tolist(), strict=True)
-        vectors = [vectors_at(state, view.sources[s], row) for s, row in rows]
-    flat_scores = scores[queries, places]
-    bounds = np.searchsorted(queries, np.arange(len(sources) + 1)).tolist()
-    hits = []
-    for start, stop in pairwise(bounds):
-        hits.append(
-            Hits(
-                ids[start:stop],
-                flat_scores[start:stop],
-                None if payloads is None else payloads[start:stop],
-                None if vectors is None else vectors[start:stop],
-            )
+        places = zip(rows.sources.tolist(), rows.ordinals.tolist(), strict=True)
+        vectors = [vectors_at(state, view.sources[number], row) for number, row in places]
+    flat_scores = scores[wanted]
+    bounds = [0, *np.cumsum(np.count_nonzero(wanted, axis=1)).tolist()]
+    hits = [
+        Hits(
+            ids[start:stop],
+            flat_scores[start:stop],
+            None if payloads is None else payloads[start:stop],
+            None if vectors is None else vectors[start:stop],
         )
+        for start, stop in pairwise(bounds)
+    ]
     return [_without(h, gone, start) for h, start in zip(hits, bounds, strict=False)] if gone else hits
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Rows of several sources, in the order of the hits."""
+
+    view: View
+    sources: IntArray
+    ordinals: IntArray
+
+    def collect(self, fetch: Callable[[Segment, IntArray], list[Any]]) -> list[Any]:
+        """What `fetch` gives for the rows of each segment, put back in order."""
+        if len(self.sources) == 0:
+            return []
+        first = int(self.sources[0])
+        if len(self.view.sources) == 1 or (self.sources == first).all():
+            return fetch(self.view.sources[first].segment, self.ordinals)
+        values: list[Any] = [None] * len(self.sources)
+        for number in np.unique(self.sources).tolist():
+            at = np.flatnonzero(self.sources == number)
+            for i, value in zip(at.tolist(), fetch(self.view.sources[number].segment, self.ordinals[at]), strict=True):
+                values[i] = value
+        return values
 
 
 def _without(hits: Hits, gone: set[int], start: int) -> Hits:
@@ -202,22 +230,3 @@ def _without(hits: Hits, gone: set[int], start: int) -> Hits:
         payloads=[hits.payloads[i] for i in keep] if hits.payloads is not None else None,
         vectors=[hits.vectors[i] for i in keep] if hits.vectors is not None else None,
     )
-
-
-def _ids(view: View, sources: IntArray, ordinals: IntArray) -> list[PointId]:
-    if len(sources) == 0:
-        return []
-    first = int(sources[0])
-    if (sources == first).all():
-        return view.sources[first].segment.ids_at(ordinals.tolist())
-    ids: list[PointId] = [0] * len(sources)
-    for number in np.unique(sources).tolist():
-        at = np.flatnonzero(sources == number)
-        for i, point_id in zip(at.tolist(), view.sources[number].segment.ids_at(ordinals[at].tolist()), strict=True):
-            ids[i] = point_id
-    return ids
-
-
-def _records(state: State, view: View, sources: IntArray, ordinals: IntArray) -> list[bytes | None]:
-    pids = [int(view.sources[s].segment.pids[row]) for s, row in zip(sources.tolist(), ordinals.tolist(), strict=True)]
-    return view.stored.get_many(POINTS, [keys.pid_key(state.number, pid) for pid in pids])

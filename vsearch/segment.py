@@ -44,7 +44,7 @@ class Segment(ABC):
         return int(self.pids[self.count - 1])
 
     @abstractmethod
-    def ids_at(self, ordinals: Sequence[int]) -> list[PointId]:
+    def ids_at(self, ordinals: Sequence[int] | IntArray) -> list[PointId]:
         """User ids of these rows."""
 
     @abstractmethod

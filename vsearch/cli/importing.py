@@ -93,6 +93,7 @@ class Import:
         elapsed_s = time.monotonic() - started_s
         rate = f"{elapsed_s:,.1f} s, {points / elapsed_s:,.0f} points/s"
         show.line(f"imported {points:,} points into {self.collection} ({rate}); it holds {docs.count():,}")
+        show.err.print(f"For the quickest searches build the indexes now: vsearch optimize {directory}", soft_wrap=True)
 
     def _write(self, docs: vsearch.Collection, file: Path, batch: TableBatch) -> Any:
         """Upsert a batch; returns the id of its last row."""

@@ -99,7 +99,7 @@ class RowMasks:
 
     def get(self, path: str, kind: ColumnType) -> Column | None:
         column = self.columns.get(path, kind)
-        assert column is None or len(column.offsets) == self.rows + 1
+        assert column is None or len(column.offsets) == self.rows + 1, f"bug: column {path!r} has other rows"
         return column
 
     def none(self) -> BoolArray:

@@ -115,7 +115,7 @@ class _Evaluation:
                     found, unclear = self._places(node)
                     return found | self._read(node, within & unclear & ~found)
                 return self._leaf(node)
-        raise AssertionError(f"no evaluation of {node!r}")
+        raise AssertionError(f"bug: no evaluation of {node!r}")
 
     def _read(self, leaf: Leaf, candidates: BoolArray) -> BoolArray:
         """Decides the candidates on their payloads; the others do not hold."""
@@ -141,7 +141,7 @@ class _Evaluation:
             case Leaf():
                 wide = replace(node, path=format_path((*prefix, *_widened(node.path))))
                 return np.logical_or(*self._places(wide)) if isinstance(wide, Geo) else self._leaf(wide)
-        raise AssertionError(f"no candidates for {node!r}")
+        raise AssertionError(f"bug: no candidates for {node!r}")
 
     def _leaf(self, leaf: Leaf) -> BoolArray:
         """The rows by columns alone; too many for a value condition on a path with a final [] after another."""

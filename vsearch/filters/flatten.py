@@ -168,7 +168,7 @@ def merge(parts: Sequence[tuple[Sequence[Column], NDArray[np.integer[Any]]]]) ->
     Each part is a segment's columns and the numbers of the rows to keep, in the order in which they are to follow.
     The result is what `flatten` makes of the payloads of those rows.
     """
-    assert not any(keep.dtype == np.bool_ for _, keep in parts)  # a mask would be read as rows 0 and 1
+    assert not any(keep.dtype == np.bool_ for _, keep in parts), "bug: a mask where row numbers are due"
     found: dict[tuple[str, ColumnType], list[Column | None]] = {}
     for number_of_part, (columns, _) in enumerate(parts):
         for column in columns:

@@ -69,7 +69,7 @@ def compile_filter(node: Node) -> Matcher:
         case Leaf():
             holds = predicate(node)
             return lambda point_id, payload: holds(payload)
-    raise AssertionError(f"no evaluation of {node!r}")
+    raise AssertionError(f"bug: no evaluation of {node!r}")
 
 
 def predicate(leaf: Leaf) -> Predicate:
@@ -112,7 +112,7 @@ def value_test(leaf: Leaf) -> Test:
         case GeoRadius() | GeoBox() | GeoPolygon():
             inside = place_test(leaf)
             return lambda value: (at := place(value)) is not None and inside(at)
-    raise AssertionError(f"no test of values for {leaf!r}")
+    raise AssertionError(f"bug: no test of values for {leaf!r}")
 
 
 def text_test(leaf: TextMatch) -> Callable[[str], bool]:

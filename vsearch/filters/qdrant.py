@@ -278,7 +278,7 @@ def _write_test(node: Node) -> dict[str, Any]:
             if node.interiors:
                 rings["interiors"] = [_points(ring) for ring in node.interiors]
             return {"geo_polygon": rings}
-    raise AssertionError(f"no wire form for {node!r}")
+    raise AssertionError(f"bug: no wire form for {node!r}")
 
 
 def _point(point: Place) -> dict[str, float]:

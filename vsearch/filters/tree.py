@@ -70,8 +70,8 @@ class And(Node):
     conditions: tuple[Node, ...]
 
     def __post_init__(self) -> None:
-        assert len(self.conditions) != 1
-        assert not any(isinstance(condition, And) for condition in self.conditions)
+        assert len(self.conditions) != 1, "bug: an And of one condition"
+        assert not any(isinstance(condition, And) for condition in self.conditions), "bug: an And in an And"
         _check_size(self)
 
     @property
@@ -86,8 +86,8 @@ class Or(Node):
     conditions: tuple[Node, ...]
 
     def __post_init__(self) -> None:
-        assert len(self.conditions) > 1
-        assert not any(isinstance(condition, Or) for condition in self.conditions)
+        assert len(self.conditions) > 1, "bug: an Or of fewer than two conditions"
+        assert not any(isinstance(condition, Or) for condition in self.conditions), "bug: an Or in an Or"
         _check_size(self)
 
     @property
@@ -102,7 +102,7 @@ class Not(Node):
     condition: Node
 
     def __post_init__(self) -> None:
-        assert not isinstance(self.condition, Not)
+        assert not isinstance(self.condition, Not), "bug: a Not in a Not"
         _check_size(self)
 
     @property
