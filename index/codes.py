@@ -65,7 +65,7 @@ def encode(
         for start in range(first, last, CHUNK):
             stop = min(start + CHUNK, last)
             rows = np.ascontiguousarray(vectors[start:stop], dtype=np.float32)
-            _encode_rows(rows, mean, squared, codes[start:stop], scales[start:stop])
+            encode_rows(rows, mean, squared, codes[start:stop], scales[start:stop])
 
     run_ranges(some, n, threads, min_chunk=CHUNK)
     return codes, scales, mean
@@ -79,9 +79,10 @@ def _aligned_rows(n: int, width: int) -> NDArray[np.uint8]:
 
 
 @kernel
-def _encode_rows(
+def encode_rows(
     rows: FloatArray, mean: FloatArray, squared: bool, codes: NDArray[np.uint8], scales: FloatArray
 ) -> None:
+    """Write the codes [n, stride] and scales [n, 2] of rows [n, d]."""
     d = rows.shape[1]
     for i in range(rows.shape[0]):
         scale, norm = _quantise(rows[i], mean, codes[i])

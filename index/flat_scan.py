@@ -110,7 +110,7 @@ def scan_tiles(
 
     tile = np.zeros(panels.shape[1] * ROWS, np.float32)
     members = np.zeros(ROWS, np.int64)
-    scale, shift = np.full(ROWS, np.float32(0.0)), np.full(ROWS, TINY)
+    scale, shift = np.zeros(ROWS, np.float32), np.zeros(ROWS, np.float32)
     flat_distances, flat_ordinals = distances.reshape(-1), ordinals.reshape(-1)
     hits = np.zeros(ROWS, np.uint32)
     filled = 0

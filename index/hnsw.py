@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import InvalidArgument
-from vsearch.types import MAX_EF, Bitset, Distance, FloatArray, Progress, SearchParams
+from vsearch.types import MAX_EF, Bitset, Distance, FloatArray, IntArray, Progress, SearchParams
 
 from . import bitset
 from .base import Buffers, Cost, Neighbours
@@ -43,16 +43,18 @@ from .hnsw_walk import UNSURE, Graph, make_scratch, read_only, search_rows
 from .scratch import Pool
 from .threads import run_ranges
 
-BUFFERS: Final = (*Graph._fields, "levels", "twins", "entry", "mean", "calibration")
+BUFFERS: Final = (*Graph._fields, "levels", "twins", "entry", "mean", "calibration", "oversampling")
 EXACT: Final = SearchParams(exact=True)
 
 NEAREST: Final = 10  # the recall that is measured is of so many nearest
-BEAMS: Final = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)  # what is measured
-ENOUGH: Final = 0.999  # recall at which measuring ends
+BEAMS: Final = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024)  # what is measured
+ENOUGH: Final = 0.998  # recall at which measuring ends
 MAX_SAMPLE: Final = 400  # queries; recall is then known to about a third of what is missing
 MIN_SAMPLE: Final = 8
 DEFAULT_BEAM: Final = 128  # of a graph too small to be measured
-NOISE: Final = 1.4  # how far sampled rows are moved, as a multiple of their length
+NOISE: Final = 1.4  # how far a sampled row is moved, as a multiple of the distance to its 10th neighbour
+WIDE_BEAM: Final = 256  # shows what codes lose, whatever the beam
+OVERSAMPLING: Final = (2.0, 4.0, 8.0, 16.0, 25.6)  # tried in turn, until codes lose little
 MARGIN: Final = 0.1  # share of the misses that a wanted recall allows, kept in reserve
 
 HOP_ROWS: Final = 8  # a node expanded costs as much as so many rows compared
@@ -86,40 +88,69 @@ def build(
         "entry": builder.entry,
         "mean": mean,
         "calibration": np.empty((0, 2), np.float32),
+        "oversampling": np.array([OVERSAMPLING[0]], np.float32),
     }
     if sample >= MIN_SAMPLE:
-        reader = Hnsw(vectors, buffers, distance, threads)
-        buffers["calibration"] = _calibrate(reader, vectors, mean, twins, builder.order[nodes - sample :])
+        _calibrate(vectors, buffers, distance, threads, builder.order[nodes - sample :])
     builder.insert(nodes, rows_done)
+    builder.join()
     return buffers
 
 
 def _calibrate(
-    reader: Hnsw, vectors: NDArray[Any], mean: FloatArray, twins: NDArray[np.int32], missing: NDArray[np.int64]
-) -> FloatArray:
-    """The buffer `calibration`, measured with the nodes that are missing from the reader's graph."""
-    rows = vectors[missing].astype(np.float32) - mean
-    noise = np.random.default_rng(len(missing)).standard_normal(rows.shape, np.float32)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    moved = rows + NOISE * lengths * noise / np.linalg.norm(noise, axis=1, keepdims=True)
-    queries = mean + moved * (lengths / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-30))
+    vectors: NDArray[Any],
+    buffers: dict[str, NDArray[Any]],
+    distance: Distance,
+    threads: int,
+    missing: IntArray,
+) -> None:
+    """Measure the buffers `calibration` and `oversampling`, with the nodes that are missing from the graph.
 
+    A query is a missing row moved in a random direction, by NOISE times the distance to its 10th neighbour.
+    """
+    twins = buffers["twins"]
     inserted = np.ones(len(vectors), bool)
-    while len(missing):  # with all their twins
-        inserted[missing] = False
-        missing = twins[missing] if len(twins) else missing[:0]
-        missing = missing[missing >= 0]
+    later = missing
+    while len(later):  # a node's twins are missing with it
+        inserted[later] = False
+        later = twins[later] if len(twins) else later[:0]
+        later = later[later >= 0]
     live = bitset.from_mask(inserted)
+    reader = Hnsw(vectors, buffers, distance, threads)
+
+    rows = vectors[missing].astype(np.float32)
+    neighbours = vectors[reader.search(rows, NEAREST, SearchParams(ef=DEFAULT_BEAM), live).ordinals[:, -1]]
+    noise = np.random.default_rng(len(missing)).standard_normal(rows.shape, np.float32)
+    queries = rows + NOISE * _gap(rows, neighbours.astype(np.float32), distance) * noise / _length(noise)
     farthest = reader.search(queries, NEAREST, EXACT, live).distances[:, -1:]
-    table: list[tuple[float, float]] = []
-    recall = 0.0
-    for ef in BEAMS:
-        found = reader.search(queries, NEAREST, SearchParams(ef=ef), live).distances
-        recall = max(recall, float((found <= farthest).mean()))
-        table.append((ef, recall))
-        if recall >= ENOUGH:
+
+    def recall(ef: int, oversampling: float) -> float:
+        reader._oversampling = oversampling
+        return float((reader.search(queries, NEAREST, SearchParams(ef=ef), live).distances <= farthest).mean())
+
+    wide = recall(WIDE_BEAM, WIDE_BEAM / NEAREST)
+    for oversampling in OVERSAMPLING:
+        if recall(WIDE_BEAM, oversampling) > wide - 0.002:
             break
-    return np.array(table, np.float32)
+    table: list[tuple[float, float]] = []
+    for ef in BEAMS:
+        table.append((ef, max(recall(ef, oversampling), table[-1][1] if table else 0.0)))
+        if table[-1][1] >= ENOUGH:
+            break
+    buffers["calibration"] = np.array(table, np.float32)
+    buffers["oversampling"] = np.array([oversampling], np.float32)
+
+
+def _gap(rows: FloatArray, others: FloatArray, distance: Distance) -> FloatArray:
+    """How far rows [n, d] lie from the others: [n, 1]. For the inner product only the direction of the others counts."""
+    if distance == "dot":
+        others = others * (_length(rows) / _length(others))
+    return _length(rows - others)
+
+
+def _length(rows: FloatArray) -> FloatArray:
+    lengths: FloatArray = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-30))
+    return lengths
 
 
 class Hnsw:
@@ -138,6 +169,7 @@ class Hnsw:
         graph = Graph(*(arrays[name] for name in Graph._fields))
         self._graph, self._twins, self._entry, self._mean = graph, arrays["twins"], arrays["entry"], arrays["mean"]
         self._beams, self._recalls = arrays["calibration"].T.tolist() or ([], [])
+        self._oversampling = float(arrays["oversampling"][0])
         self._vectors = elements(vectors)
         self._squared, self._threads = distance == "l2", threads
         self._flat = Flat(vectors, {}, distance, threads)
@@ -164,7 +196,7 @@ class Hnsw:
             with self._pool.take() as scratch:
                 search_rows(
                     self._graph, self._twins, self._entry, self._mean, self._vectors, self._squared,
-                    queries, first, last, min(k, count), ef, _candidates(k, params), params.rescore, budget,
+                    queries, first, last, min(k, count), ef, self._candidates(k, params), params.rescore, budget,
                     bits, scratch, ordinals, distances,
                 )  # fmt: skip
                 tally: list[int] = scratch.tally.tolist()
@@ -206,15 +238,14 @@ class Hnsw:
         share = (recall - recalls[i - 1]) / (recalls[i] - recalls[i - 1])
         return math.ceil(beams[i - 1] + share * (beams[i] - beams[i - 1]))
 
+    def _candidates(self, k: int, params: SearchParams) -> int:
+        """How many candidates are compared again."""
+        if not params.rescore:
+            return min(k, MAX_EF)
+        if params.oversampling is not None:
+            return min(math.ceil(params.oversampling * k), MAX_EF)
+        return min(max(math.ceil(self._oversampling * k), k + 16), MAX_EF)
+
     def memory_bytes(self) -> int:
         """Bytes of the buffers."""
         return self._bytes
-
-
-def _candidates(k: int, params: SearchParams) -> int:
-    """How many candidates are rescored: codes put the true k nearest within these, but for a few in 10,000."""
-    if not params.rescore:
-        return min(k, MAX_EF)
-    if params.oversampling is not None:
-        return min(math.ceil(params.oversampling * k), MAX_EF)
-    return min(max(2 * k, k + 16), MAX_EF)

@@ -36,7 +36,6 @@ from .threads import run_ranges
 SHARE: Final = 50  # a batch is at most 1/50 of the nodes before it: what its nodes miss of each other is not noticed
 MAX_BATCH: Final = 4096  # enough for every thread; bounds the memory of proposals
 MAX_LEVEL: Final = 30
-import os; FILL1=int(os.environ.get('F1',0)); FILL2=int(os.environ.get('F2',0))
 SEED: Final = 0x5EED
 
 _NOBODY: Final = np.empty(0, np.uint64)
@@ -90,6 +89,20 @@ class Builder:
             if progress is not None:
                 progress(self.done, len(self.order))
 
+    def join(self) -> None:
+        """Link to every node that cannot be reached from the entry: from the closest one that can, and has room."""
+        if not self.done:
+            return
+        reached = np.zeros(len(self.levels), bool)
+        stack = np.empty(len(self.levels), np.int64)
+        _reach(self._links0, self.entry[0], reached, stack)
+        inserted = self.order[: self.done]
+        with self._pool.take() as scratch:
+            _adopt(
+                self.graph, self._links0, self._squared, self.entry, inserted[~reached[inserted]], self._ef, reached,
+                stack, scratch,
+            )  # fmt: skip
+
     def _insert_batch(self, batch: IntArray) -> None:
         graph, m = self.graph, self.graph.links.shape[1]
         counts = self.levels[batch].astype(np.int64) + 1
@@ -123,9 +136,19 @@ class Builder:
 
 @kernel
 def _select(
-    graph: Graph, squared: bool, keys: IntArray, count: Int, most: Int, chosen: IntArray, code: NDArray[np.int8], fill: Int
+    graph: Graph,
+    squared: bool,
+    keys: IntArray,
+    count: Int,
+    least: Int,
+    most: Int,
+    chosen: IntArray,
+    code: NDArray[np.int8],
 ) -> int:
-    """Choose up to `most` of the candidates keys[:count], sorted; how many are in `chosen`."""
+    """Choose from the candidates keys[:count], sorted, which are used up; how many are in `chosen`.
+
+    At most `most`; if the heuristic finds fewer than `least`, the closest of the others are taken too.
+    """
     codes, scales = graph.codes, graph.scales
     stride, blocks = codes.shape[1], codes.shape[1] >> 6
     kept = np.int64(0)
@@ -144,11 +167,11 @@ def _select(
         if good:
             chosen[kept] = candidate
             kept += 1
-            keys[i] |= 2
+            keys[i] = _UNUSED
     for i in range(count):
-        if kept >= fill:
+        if kept >= least:
             break
-        if not keys[i] & 2:
+        if keys[i] != _UNUSED:
             chosen[kept] = node_of(keys[i])
             kept += 1
     return kept
@@ -176,16 +199,17 @@ def _connect(
     """
     n, m = np.int64(graph.links0.shape[0]), np.int64(graph.links.shape[1])
     code = scratch.code
-    chosen, other = np.empty(2 * m, np.int64), np.empty_like(scratch.code)
+    chosen, other_code = np.empty(2 * m, np.int64), np.empty_like(scratch.code)
     for i in range(first, last):
         node, slot = np.int64(batch[i]), slots[i]
         factors = row_as_query(graph.codes, graph.scales, node, squared, code)
         top = min(np.int64(levels[node]), entry[1])
-        key = descend(graph, code, factors, key_of(graph.codes, graph.scales, entry[0], code, factors), entry[1], top, scratch.tally)
+        key = key_of(graph.codes, graph.scales, entry[0], code, factors)
+        key = descend(graph, code, factors, key, entry[1], top, scratch.tally)
         for level in range(top, -1, -1):
             found, _ = beam(graph, code, factors, key, level, ef, ef + 1, _UNUSED, _NOBODY, _ALONE, scratch)
             key = scratch.keys[0] & ~np.int64(3)
-            kept = _select(graph, squared, scratch.keys, found, m, chosen, other, FILL1)
+            kept = _select(graph, squared, scratch.keys, found, m // 2, m, chosen, other_code)
             for j in range(kept):
                 target = chosen[j]
                 if level == 0:
@@ -214,7 +238,7 @@ def _accept(
     """Give the rows of links in groups [first, last) their proposed links; a group is one row's proposals."""
     n, keys = np.int64(graph.links0.shape[0]), scratch.keys
     code = scratch.code
-    chosen, other = np.empty(graph.links0.shape[1], np.int64), np.empty_like(scratch.code)
+    chosen, other_code = np.empty(graph.links0.shape[1], np.int64), np.empty_like(scratch.code)
     for g in range(first, last):
         row, start, stop = targets[groups[g]], groups[g], groups[g + 1]
         node = row if row < n else np.int64(owners[row - n])
@@ -230,15 +254,68 @@ def _accept(
         factors = row_as_query(graph.codes, graph.scales, node, squared, code)
         count = degree + stop - start
         for j in range(count):
-            key = key_of(graph.codes, graph.scales, np.int64(own[j]) if j < degree else proposers[start + j - degree], code, factors)
+            other = np.int64(own[j]) if j < degree else proposers[start + j - degree]
+            key = key_of(graph.codes, graph.scales, other, code, factors)
             z = j
             while z > 0 and keys[z - 1] > key:
                 keys[z] = keys[z - 1]
                 z -= 1
             keys[z] = key
-        kept = _select(graph, squared, keys, count, width, chosen, other, FILL2)
+        kept = _select(graph, squared, keys, count, 0, width, chosen, other_code)
         for j in range(width):
             own[j] = chosen[j] if j < kept else -1
+
+
+@kernel
+def _reach(links0: NDArray[np.int32], start: Int, reached: NDArray[np.bool_], stack: IntArray) -> None:
+    """Mark the nodes that can be reached on level 0 from `start`, which is not marked; stack [n] is working memory."""
+    reached[start] = True
+    stack[0] = start
+    height = 1
+    while height > 0:
+        height -= 1
+        node = stack[height]
+        for j in range(links0.shape[1]):
+            other = np.int64(links0[node, j])
+            if other < 0:
+                break
+            if not reached[other]:
+                reached[other] = True
+                stack[height] = other
+                height += 1
+
+
+@kernel
+def _adopt(
+    graph: Graph,
+    links0: NDArray[np.int32],
+    squared: bool,
+    entry: IntArray,
+    lost: IntArray,
+    ef: Int,
+    reached: NDArray[np.bool_],
+    stack: IntArray,
+    scratch: Scratch,
+) -> None:
+    """Give each of the lost nodes, unless an earlier one led to it, a link from a node that is found from the entry."""
+    width, code = links0.shape[1], scratch.code
+    for i in range(lost.shape[0]):
+        node = lost[i]
+        if reached[node]:
+            continue
+        factors = row_as_query(graph.codes, graph.scales, node, squared, code)
+        key = key_of(graph.codes, graph.scales, entry[0], code, factors)
+        key = descend(graph, code, factors, key, entry[1], 0, scratch.tally)
+        found, _ = beam(graph, code, factors, key, 0, ef, ef + 1, _UNUSED, _NOBODY, _ALONE, scratch)
+        for j in range(found):
+            parent = node_of(scratch.keys[j])
+            if reached[parent] and links0[parent, width - 1] < 0:
+                degree = width - 1
+                while degree > 0 and links0[parent, degree - 1] < 0:
+                    degree -= 1
+                links0[parent, degree] = node
+                _reach(links0, node, reached, stack)
+                break
 
 
 def find_twins(elements: NDArray[Any], n: int, threads: int = 1) -> NDArray[np.int32]:

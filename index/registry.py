@@ -9,7 +9,8 @@ from vsearch.errors import InvalidArgument
 
 from .base import Build, Reader
 
-KINDS: Final[dict[str, str]] = {"flat": ".flat:Flat", "hnsw": ".hnsw:Hnsw"}  # kind -> module:reader; `build` beside it
+# kind -> module:reader; `build` beside it
+KINDS: Final[dict[str, str]] = {"flat": ".flat:Flat", "hnsw": ".hnsw:Hnsw", "sq8": ".coded:Coded"}
 
 
 def reader(kind: str) -> type[Reader]:

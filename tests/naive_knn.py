@@ -1,4 +1,4 @@
-"""The obvious search: every distance in float64, a stable sort, the first k. Obviously right, and slow."""
+"""The obvious search: every distance in float64, all sorted, the first k. And what tests of searches share."""
 
 from __future__ import annotations
 
@@ -57,3 +57,16 @@ def rounding(vectors, query):
     """The most that a float32 distance of this query may be off."""
     longest = max((np.square(np.asarray(vectors, np.float64)).sum(axis=1)).max(initial=0.0), np.square(query).sum())
     return 4 * (len(query) + 64) * 2.0**-24 * longest + 1e-30
+
+
+def clustered(rng, n, d):
+    """float32 [n, d] of length 1, about thirty around each of some centres."""
+    centres = rng.standard_normal((max(n // 30, 1), d))
+    vectors = centres[rng.integers(0, len(centres), n)] + 0.5 * rng.standard_normal((n, d))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def same(a, b):
+    """Assert that two results are the same to the last bit."""
+    np.testing.assert_array_equal(a.ordinals, b.ordinals)
+    np.testing.assert_array_equal(a.distances, b.distances)

@@ -6,7 +6,6 @@ there because nothing has started a thread in the fresh process.
 
 from __future__ import annotations
 
-import itertools
 import multiprocessing
 import os
 import shutil
@@ -45,22 +44,33 @@ def forked(action: Callable[[], Any], specification: str = "") -> bool:
     return True
 
 
+def visits(action: Callable[[], None], record: Path) -> list[str]:
+    """The failpoints that an action visits, as `name:1`, `name:2`, in order."""
+
+    def run() -> None:
+        with open(record, "w") as file:
+            failpoints.reach = lambda name: file.write(f"{name}\n") and None  # type: ignore[assignment]
+            action()
+
+    assert forked(run)
+    names = record.read_text().split()
+    record.unlink()
+    return [f"{name}:{names[: i + 1].count(name)}" for i, name in enumerate(names)]
+
+
 def kill_everywhere(folder: Path, action: Callable[[Path], None], check: Callable[[Path, str], None]) -> int:
-    """Runs `action` on a copy of `folder`, killed at every visit of every failpoint, and `check` on what is left.
+    """Runs `action` on copies of `folder`, killed at each visit of a failpoint, and `check` on what each kill leaves.
 
     Returns how many kills there were.
     """
-    kills = 0
-    for name in failpoints.names():
-        for visit in itertools.count(1):
-            copy = folder.with_name(f"{folder.name}-{name}-{visit}")
-            shutil.copytree(folder, copy)
-            point = f"{name}=kill:{visit}"
-            survived = forked(lambda copy=copy: action(copy), point)
-            if not survived:
-                kills += 1
-                assert forked(lambda copy=copy, point=point: check(copy, point))
-            shutil.rmtree(copy)
-            if survived:
-                break
-    return kills
+    copy = folder.with_name(f"{folder.name}-copy")
+    shutil.copytree(folder, copy)
+    points = visits(lambda: action(copy), folder.with_name("visits"))
+    shutil.rmtree(copy)
+    for point in points:
+        name, visit = point.split(":")
+        shutil.copytree(folder, copy)
+        assert not forked(lambda: action(copy), f"{name}=kill:{visit}"), point
+        assert forked(lambda point=point: check(copy, point))
+        shutil.rmtree(copy)
+    return len(points)

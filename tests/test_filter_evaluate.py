@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -114,7 +115,14 @@ def test_places_alone_and_in_lists(case: tuple[list[Payload], Node]) -> None:
         (F("a") > 2.0**53, {"a": 2**53 + 1}, True),
         (F("a") > 2**53 + 1, {"a": 2.0**53}, False),
         (F("a") >= 2**53 + 1, {"a": 2.0**53 + 2}, True),
+        (F("a") > 2**53 + 3, {"a": 2.0**53 + 4}, True),  # as a float the bound is 2**53 + 4
+        (F("a") >= 2**53 + 1, {"a": 2.0**53}, False),  # and here 2**53
+        (F("a") < 2**53 + 1, {"a": 2.0**53}, True),
+        (F("a") <= 2**53 + 3, {"a": 2.0**53 + 4}, False),
         (F("a") < 2**63, {"a": 2**63 - 1}, True),
+        (F("a") == 2.0**63, {"a": 2**63 - 1}, False),
+        (F("a") == 1.5, {"a": 1}, False),
+        (F("a").any([1, 1.5]), {"a": 1.5}, True),
         (F("a") == 2**64, {"a": 2**64 + 1}, True),  # both are the float 2**64
         (F("a") <= 5, {"a": float("nan")}, False),
         (F("a") > 5, {"a": float("inf")}, True),
@@ -169,16 +177,24 @@ def test_places_alone_and_in_lists(case: tuple[list[Payload], Node]) -> None:
         (F("a[]") == 1, {"a": 1}, False),
         (F("a") == 1, {"a": [[1]]}, False),  # only one level of a list is opened
         (F("a[]") == 1, {"a": [[1]]}, True),
+        (F("a[].b[]") == 1, {"a": [{"b": 1}, {"b": [2]}]}, False),
+        (F("a[].b[]") == 2, {"a": [{"b": 1}, {"b": [2]}]}, True),
         (F("a[1]") == 1, {"a": [1, 2]}, False),
         (F("a[0]") == 1, {"a": [1, 2]}, True),
         (F('"a.b"') == 1, {"a.b": 1}, True),
         (F("a").nested((F("x") == 1) & (F("y") == 2)), {"a": [{"x": 1, "y": 0}, {"x": 0, "y": 2}]}, False),
         (F("a").nested((F("x") == 1) & (F("y") == 2)), {"a": [{"x": 1, "y": 2}]}, True),
+        (F("a").nested(F("x").is_empty()), {"a": [{"x": 1}, {}]}, True),
+        (F("a").nested(F("x").count == 0), {"a": [{"x": 1}, {}]}, True),
+        (F("a").nested(~(F("x") == 1)), {"a": [{"x": 1}, {}]}, True),
+        (F("a").nested((F("x") == 1) | (F("y") == 1)), {"a": [{"y": 1}]}, True),
         (F("a").nested(F("x") == 1), {"a": {"x": 1}}, False),  # only objects in a list are elements
         (F("a").nested(~(F("x") == 1)), {"a": [1]}, False),
         (F("d") >= "2024-05-01T00:00:00Z", {"d": "2024-05-01T01:30:00+02:00"}, False),
         (F("d") >= "2024-05-01T00:00:00Z", {"d": "2024-05-01"}, True),
+        (F("d") >= datetime(2024, 5, 1, 0, 0, 0, 400_000), {"d": "2024-05-01T00:00:00.5Z"}, True),
         (F("d") >= "2024-05-01", {"d": "never"}, False),
+        (F("d") < "2024-05-01", {"d": "never"}, False),
         (F("d") >= "2024-05-01", {"d": "2024-05-01T24:00"}, False),
         (F("t").text("fox RED"), {"t": "A red, red fox"}, True),
         (F("t").text("fox RED"), {"t": "A redfox"}, False),
@@ -186,6 +202,7 @@ def test_places_alone_and_in_lists(case: tuple[list[Payload], Node]) -> None:
         (F("t").text_any("cat fox"), {"t": "A red fox"}, True),
         (F("t").phrase("red FOX"), {"t": "A Red   fox!"}, True),
         (F("t").phrase("red fox"), {"t": "red old fox"}, False),
+        (F("t").phrase("red fox"), {"t": "bored foxes"}, False),
         (F("t").prefix("Re"), {"t": "Red"}, True),
         (F("t").prefix("re"), {"t": "Red"}, False),
         (F("t").prefix("re", ignore_case=True), {"t": "Red"}, True),
@@ -260,6 +277,35 @@ def test_a_place_without_a_coordinate_is_not_read() -> None:
     rows: list[Payload] = [{"g": {"lat": 1.0}}, {"g": {"lat": 1.0, "lon": 1}}, {"g": "here"}, {}]
     found = evaluate(F("g").within_radius(1, 1, 10), 4, ColumnSet(flatten(rows)), no_ids, unread)
     assert found.tolist() == [False, True, False, False]
+
+
+def test_an_unclear_place_is_read_only_within() -> None:
+    rows: list[Payload] = [{"g": [{"lat": 1, "lon": 1}, {"lat": 1.5, "lon": 1}]} for _ in range(3)]
+    read: list[int] = []
+
+    def payload_of(row: int) -> Payload:
+        read.append(row)
+        return rows[row]
+
+    within = np.array([False, True, False])
+    found = evaluate(F("g").within_radius(1, 1, 10), 3, ColumnSet(flatten(rows)), no_ids, payload_of, within)
+    assert found.tolist() == [False, True, False]
+    assert read == [1]
+
+
+def test_one_text_condition_on_two_fields() -> None:
+    columns = ColumnSet(flatten([{"t": "red", "u": "blue"}, {"t": "blue", "u": "red"}]))
+    assert evaluate(F("t").contains("red"), 2, columns, no_ids, unread).tolist() == [True, False]
+    assert evaluate(F("u").contains("red"), 2, columns, no_ids, unread).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_strings_among_many(indexed: bool) -> None:
+    rows: Points = [(0, {"t": f"w{row:03}"}) for row in range(0, 200, 2)]
+    for wanted in (["w000"], ["w100"], ["w198"], ["w101"], ["w"], ["x"], ["w100", "w101", "x"]):
+        expected = [payload["t"] in wanted for _, payload in rows]
+        assert by_columns(F("t").any(wanted), rows, indexed=indexed) == expected
+    assert by_columns(F("t").prefix("w19"), rows, indexed=indexed) == [row >= 190 for row in range(0, 200, 2)]
 
 
 def test_a_payload_index_leaves_out_nan_and_sorts_the_rest() -> None:

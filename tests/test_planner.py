@@ -12,7 +12,7 @@ from vsearch.planner import Measured, Plan, Statistics, choose, with_measured
 
 
 def statistics(rows: int = 100_000, matched: int = 100_000, index: str = "hnsw", width: int = 100) -> Statistics:
-    return Statistics("s", rows, matched, index, 384 * 4, width, 32)
+    return Statistics("s", rows, matched, index, 384, 4, width, 32)
 
 
 def strategy(stats: Statistics, exact: bool = False) -> str:
@@ -20,7 +20,7 @@ def strategy(stats: Statistics, exact: bool = False) -> str:
 
 
 def test_walks_where_everything_matches_and_scans_where_little_does() -> None:
-    assert strategy(statistics()) == "walk"
+    assert strategy(statistics()) == "index"
     assert strategy(statistics(matched=500)) == "scan"
     assert strategy(statistics(matched=0)) == "skip"
 
@@ -32,7 +32,7 @@ def test_scans_when_exact_is_asked_or_no_index_is_built() -> None:
 
 def test_a_larger_share_of_matches_never_turns_a_walk_into_a_scan() -> None:
     chosen = [strategy(statistics(matched=n)) for n in range(100, 100_001, 100)]
-    assert chosen == sorted(chosen)  # "scan" first, then "walk"
+    assert chosen == sorted(chosen, reverse=True)  # "scan" first, then "index"
 
 
 def test_a_plan_is_legible_and_is_json() -> None:
@@ -54,7 +54,7 @@ def test_explain_shows_what_the_search_does(db: vsearch.Database) -> None:
     docs.upsert([9_999], vectors={"v": vectors[:1]}, payloads=[{"n": 0}])
 
     plan = docs.explain(vectors[0])
-    assert [step.strategy for step in plan.steps] == ["walk", "scan"]
+    assert [step.strategy for step in plan.steps] == ["index", "scan"]
     assert all(step.measured is None for step in plan.steps)
 
     few = docs.explain(vectors[0], filter=F("n") < 50, analyze=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -211,6 +212,30 @@ def flip_everywhere(path: Path, seed: int) -> None:
 
 def test_without_the_checksum_damage_is_corruption_or_other_values_but_never_a_crash(tmp_path: Path, seed: int) -> None:
     in_fresh_process(flip_everywhere, tmp_path / "a", seed)
+
+
+@pytest.mark.parametrize("length", [-1, -(2**63), 10**6, 2**62])
+def test_lengths_and_offsets_that_do_not_fit_the_file_are_corruption(
+    sample: tuple[Path, bytes, str], length: int
+) -> None:
+    path, data, _ = sample
+    nodes = [
+        at for rows in (2, 3) for at in finds(data, struct.pack("<qq", rows, 0))
+    ]  # Arrow's lengths and null counts
+    assert len(nodes) >= 12
+    offsets = finds(data, struct.pack("<qqqq", 0, 1, 1, 3))  # of the years
+    assert len(offsets) == 1
+    for at in [*nodes, offsets[0], offsets[0] + 24]:
+        path.write_bytes(data[:at] + struct.pack("<q", length) + data[at + 8 :])
+        with pytest.raises(Corruption, match=str(path)):
+            columns.read(path)
+    path.write_bytes(data[: offsets[0] + 24] + struct.pack("<q", 2) + data[offsets[0] + 32 :])
+    with pytest.raises(Corruption, match=r"offsets from 0 to 2 for 3 values"):
+        columns.read(path)
+
+
+def finds(data: bytes, part: bytes) -> list[int]:
+    return [at for at in range(len(data)) if data.startswith(part, at)]
 
 
 def test_text_that_is_not_utf8_is_corruption_when_it_is_used(sample: tuple[Path, bytes, str]) -> None:

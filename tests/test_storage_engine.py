@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import os
 import resource
 import shutil
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from storage_crash import forked, in_fresh_process
+from storage_crash import forked, in_fresh_process, kill_everywhere
 
 from vsearch.errors import (
     Closed,
@@ -28,7 +29,7 @@ from vsearch.errors import (
     UnsupportedFormat,
     VSearchError,
 )
-from vsearch.storage import failpoints
+from vsearch.storage import failpoints, tuning
 from vsearch.storage.cursor import Cursor
 from vsearch.storage.rocks import FAMILIES, IDS, POINTS, TOMBSTONES, UNSEALED, Engine
 
@@ -368,6 +369,64 @@ def test_a_reader_follows_through_flushes_compactions_and_restarts(tmp_path: Pat
     writer.close()
 
 
+def write_busily(path: Path, commits: int) -> None:
+    """Flushes, compacts and starts anew all the time: buffers are tiny here."""
+    family_options = tuning.family_options
+
+    def tiny(family: str, cache: Any) -> Any:
+        options = family_options(family, cache)
+        options.set_write_buffer_size(64 << 10)
+        options.set_level_zero_file_num_compaction_trigger(2)
+        return options
+
+    tuning.family_options = tiny
+    engine = Engine.open(path, "os")
+    for i in range(1, commits + 1):
+        batch = engine.batch()
+        for family in FAMILIES:
+            batch.put(family, b"last", b"%d" % i)
+            batch.put(family, b"row %d" % (i % WINDOW), b"%d " % i + bytes(400))
+        engine.commit(batch)
+        if i % 700 == 0:
+            engine.close()
+            engine = Engine.open(path, "os")
+    engine.close()
+
+
+WINDOW = 200
+
+
+def test_a_reader_beside_a_busy_writer_sees_whole_batches_and_all_before_them(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    Engine.open(path).close()
+    writer = multiprocessing.get_context("spawn").Process(target=write_busily, args=(path, 4000))
+    writer.start()
+    reader, last = None, 0
+    while last < 4000:
+        alive = writer.is_alive()
+        try:
+            reader = reader or Engine.open(path, read_only=True)
+            reader.refresh()
+        except Locked:  # too busy: so says the message
+            continue
+        states = [content(reader, family) for family in FAMILIES]
+        (seen,) = {int(state.pop(b"last", b"0")) for state in states}
+        assert seen >= last
+        assert alive or seen == 4000
+        for state in states:
+            assert {key: int(value.split()[0]) for key, value in state.items()} == {
+                b"row %d" % (i % WINDOW): i for i in range(max(1, seen - WINDOW + 1), seen + 1)
+            }
+        last = seen
+        if last % 3 == 0:
+            reader.close()
+            reader = None
+    writer.join()
+    assert writer.exitcode == 0
+    if reader is not None:
+        reader.close()
+
+
 def drop_rights_and_read(path: Path) -> None:
     import encodings.idna  # noqa: F401  what is imported later could be out of reach
     import random  # noqa: F401
@@ -681,20 +740,16 @@ def test_a_killed_commit_is_there_as_a_whole_or_not_at_all(tmp_path: Path) -> No
 
 
 def create(path: Path) -> None:
-    Engine.open(path).close()
+    Engine.open(path / "db").close()
 
 
 def kill_creations(folder: Path) -> None:
-    for name in failpoints.names():
-        for visit in itertools.count(1):
-            path = folder / f"{name}-{visit}" / "db"
-            if forked(lambda path=path: create(path), f"{name}=kill:{visit}"):
-                break
-            assert forked(lambda path=path: create(path))
+    folder.mkdir()
+    assert kill_everywhere(folder, create, lambda path, point: create(path)) > 8
 
 
 def test_a_creation_that_was_killed_can_be_repeated(tmp_path: Path) -> None:
-    in_fresh_process(kill_creations, tmp_path)
+    in_fresh_process(kill_creations, tmp_path / "case")
 
 
 # Figures.

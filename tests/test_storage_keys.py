@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vsearch.errors import Corruption, InvalidArgument
@@ -45,6 +45,7 @@ def test_pids_come_back(pid: int, number: int) -> None:
 
 
 @given(ids, integers, numbers, numbers)
+@example("\U0010ffff", 2**64 - 1, 2**32 - 1, 0)
 def test_a_collections_range_holds_its_keys_and_no_others(value: int | str, pid: int, number: int, other: int) -> None:
     for key in (keys.id_key(number, value), keys.pid_key(number, pid)):
         assert keys.prefix(number) <= key < keys.prefix_end(number)

@@ -112,6 +112,14 @@ def test_a_forked_child_neither_frees_nor_keeps_its_parents_lock(tmp_path: Path)
             os.kill(child, 9)
 
 
+def test_what_an_earlier_owner_wrote_is_gone_as_a_whole(tmp_path: Path) -> None:
+    (tmp_path / "LOCK.vsearch").write_text("1234567890\n" + "x" * 1000)
+    lock = DirectoryLock(tmp_path)
+    lock.acquire()
+    assert (tmp_path / "LOCK.vsearch").read_text().split("\n")[::2] == [str(os.getpid()), ""]
+    lock.release()
+
+
 def test_a_missing_directory_is_created(tmp_path: Path) -> None:
     lock = DirectoryLock(tmp_path / "a" / "b")
     lock.acquire()

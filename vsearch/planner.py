@@ -1,8 +1,9 @@
 """The planner: a pure function from a request and statistics to a Plan.
 
-For each segment it chooses between an exact scan of the matching rows and a walk over the index with the filter
-tested inside, by estimated time: a scan reads every matching row once, a walk meets about `width * degree` rows and
-that many more as the share of matching rows is smaller.
+For each segment it chooses between an exact scan of the matching rows and a search of the index with the filter tested
+inside, by estimated time. A scan reads the vector of every matching row once. A walk over a graph meets about
+`width * degree` rows, and that many more as the share of matching rows is smaller. A scan of codes reads a byte a
+dimension, and `width` rows again.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
-Strategy = Literal["skip", "scan", "walk"]
+Strategy = Literal["skip", "scan", "index"]
 
 SCAN_BYTES_PER_US: Final = 15_000.0  # vectors read by an exact scan on one core
 SCAN_ROW_US: Final = 0.01  # overhead of a row met in a scan: testing its bit, keeping the best
@@ -27,7 +28,8 @@ class Statistics:
     rows: int
     matched: int
     index: str
-    row_bytes: int
+    dim: int
+    component_bytes: int
     width: int = 0
     degree: int = 0
 
@@ -54,7 +56,7 @@ class Step:
     strategy: Strategy
     width: int
     scan_us: float
-    walk_us: float | None
+    index_us: float | None
     measured: Measured | None = None
 
 
@@ -100,27 +102,31 @@ def with_measured(step: Step, measured: Measured) -> Step:
 
 def choose(stats: Statistics, limit: int, exact: bool) -> Step:
     """What to do in one segment."""
-    scan_us = stats.matched * (stats.row_bytes / SCAN_BYTES_PER_US + SCAN_ROW_US)
-    walk_us = None
-    if stats.index != "flat" and stats.matched:
-        met = max(stats.width, limit) * max(1.0, stats.degree * FRESH_SHARE) * stats.rows / stats.matched
-        walk_us = min(met, float(stats.rows)) * WALK_ROW_US
+    scan_us = stats.matched * (stats.dim * stats.component_bytes / SCAN_BYTES_PER_US + SCAN_ROW_US)
+    index_us = _index_us(stats, limit) if stats.index != "flat" and stats.matched else None
     strategy: Strategy = "scan"
     if stats.matched == 0:
         strategy = "skip"
-    elif walk_us is not None and not exact and walk_us < scan_us:
-        strategy = "walk"
-    width = stats.width if strategy == "walk" else 0
-    return Step(stats.segment, stats.rows, stats.matched, stats.index, strategy, width, scan_us, walk_us)
+    elif index_us is not None and not exact and index_us < scan_us:
+        strategy = "index"
+    width = stats.width if strategy == "index" else 0
+    return Step(stats.segment, stats.rows, stats.matched, stats.index, strategy, width, scan_us, index_us)
+
+
+def _index_us(stats: Statistics, limit: int) -> float:
+    if stats.index == "sq8":
+        return stats.matched * (stats.dim / SCAN_BYTES_PER_US + SCAN_ROW_US) + stats.width * WALK_ROW_US
+    met = max(stats.width, limit) * max(1.0, stats.degree * FRESH_SHARE) * stats.rows / stats.matched
+    return min(met, float(stats.rows)) * WALK_ROW_US
 
 
 def _described(step: Step) -> str:
     if step.strategy == "skip":
         return "skipped: no row matches"
+    scan = f"an exact scan would take about {step.scan_us:,.0f} us"
     if step.strategy == "scan":
-        other = "" if step.walk_us is None else f"; a walk over {step.index} would take about {step.walk_us:,.0f} us"
+        other = "" if step.index_us is None else f"; {step.index} would take about {step.index_us:,.0f} us"
         return f"exact scan of the matching rows, about {step.scan_us:,.0f} us a query{other}"
-    return (
-        f"{step.index} walk, ef {step.width}, about {step.walk_us:,.0f} us a query; "
-        f"an exact scan would take about {step.scan_us:,.0f} us"
-    )
+    if step.index == "sq8":
+        return f"scan of 8-bit codes, {step.width} rescored, about {step.index_us:,.0f} us a query; {scan}"
+    return f"{step.index} walk, ef {step.width}, about {step.index_us:,.0f} us a query; {scan}"

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.errors import Corruption
+from vsearch.errors import Corruption, InvalidArgument
 from vsearch.filters import Node
 from vsearch.filters.columns import ColumnSet, Order, sorted_order
 from vsearch.filters.evaluate import evaluate
@@ -43,6 +43,7 @@ ROWS_KIND: Final = "rows"
 VECTORS_KIND: Final = "vectors"
 ORDERS_FILE: Final = "orders.vsa"
 ORDERS_KIND: Final = "orders"
+CODED_ROWS: Final = 4_096  # with this many rows and no index yet, a segment is coded in memory at its first search
 CACHED_MASKS: Final = 32  # results of filters kept for a segment, a byte a row each
 
 log = logging.getLogger("vsearch")
@@ -153,8 +154,9 @@ class SealedSegment(Segment):
         return self._present.get(field)
 
     def index_kind(self, field: str) -> str:
-        kind = self.entry.indexes.get(field, "flat")
-        return "flat" if field in self.damaged else kind
+        if field in self.entry.indexes and field not in self.damaged:
+            return self.entry.indexes[field]
+        return "sq8" if self.schema[field].index != "flat" and self.count >= CODED_ROWS else "flat"
 
     def reader(self, field: str, kind: str, rows: int) -> Reader:
         reader = self._readers.get((field, kind))
@@ -219,13 +221,13 @@ class SealedSegment(Segment):
         from vsearch.index.registry import reader as reader_class
 
         buffers: dict[str, NDArray[Any]] = {}
-        if kind != "flat":
+        if kind == self.entry.indexes.get(field):
             name = index_file(list(self.schema).index(field), kind)
             try:
                 buffers = self._store.open_arrays(self._collection, self.name, name, kind).arrays
-            except (Corruption, FileNotFoundError) as error:
+                return reader_class(kind)(self._vectors[field], buffers, self.schema[field].distance, THREADS)
+            except (Corruption, InvalidArgument, KeyError) as error:
                 log.warning("segment %s: the index %s is unusable and will be rebuilt: %s", self.name, name, error)
                 self.damaged.add(field)
-                kind = "flat"
-        reader: Reader = reader_class(kind)(self._vectors[field], buffers, self.schema[field].distance, THREADS)
-        return reader
+                kind = self.index_kind(field)
+        return reader_class(kind)(self._vectors[field], {}, self.schema[field].distance, THREADS)

@@ -92,7 +92,7 @@ def nearest(state: State, view: View, leg: Leg, params: SearchParams) -> tuple[F
         cost = Cost()
         if step.strategy != "skip":
             source = view.sources[number]
-            kind = step.index if step.strategy == "walk" else "flat"
+            kind = step.index if step.strategy == "index" else "flat"
             reader = source.segment.reader(leg.field, kind, source.rows)
             live = None if mask is None else from_mask(mask)
             ordinals, distances, cost = reader.search(leg.queries, min(leg.limit, step.matched), params, live)
@@ -113,7 +113,7 @@ def _prepared(
     """For each source that has rows: its number, its step, and the rows that may be found (None: all)."""
     now = now_ms()
     field = state.schema[leg.field]
-    row_bytes = field.dim * (2 if field.dtype == "float16" else 4)
+    component_bytes = 2 if field.dtype == "float16" else 4
     for number, source in enumerate(view.sources):
         if source.rows == 0:
             continue
@@ -128,7 +128,7 @@ def _prepared(
         if kind != "flat":
             width = segment.reader(leg.field, kind, source.rows).width(leg.limit, params)
             kind = segment.index_kind(leg.field)  # opening it may have shown that it is damaged
-        stats = Statistics(segment.name, source.rows, matched, kind, row_bytes, width, 2 * field.m)
+        stats = Statistics(segment.name, source.rows, matched, kind, field.dim, component_bytes, width, 2 * field.m)
         yield number, planner.choose(stats, leg.limit, params.exact), mask
 
 

@@ -67,11 +67,9 @@ class Segment(ABC):
     def memory_bytes(self) -> int:
         """Bytes held in memory, memory-mapped vectors not counted."""
 
+    @abstractmethod
     def reader(self, field: str, kind: str, rows: int) -> Reader:
-        """A reader over the first `rows` rows. Growing segments have the exact one only."""
-        from vsearch.index.flat import Flat
-
-        return Flat(self.vectors(field)[:rows], {}, self.schema[field].distance, THREADS)
+        """A reader of that kind, "flat" or the field's `index_kind`, over the first `rows` rows."""
 
     def rows_of(self, pids: IntArray, rows: int) -> IntArray:
         """Ordinals of these pids among the first `rows` rows, -1 where absent."""

@@ -50,8 +50,11 @@ static void die(const char *what)
 static void hold(void) { pthread_mutex_lock(&mutex); }
 static void release(void) { pthread_mutex_unlock(&mutex); }
 
+static void look_up(void); /* of the real functions, in shim.c */
+
 static void start(void)
 {
+    look_up();
     const char *folder = getenv("VSEARCH_RECORD_ROOT"), *path = getenv("VSEARCH_RECORD_JOURNAL");
     if (!folder || !path)
         return;
@@ -61,8 +64,10 @@ static void start(void)
     int fd = syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
     if (fd < 0)
         die(path);
-    int high = fcntl(fd, F_DUPFD_CLOEXEC, 900); /* out of the way of programs that expect low numbers */
-    journal = high < 0 ? fd : high;
+    journal = fcntl(fd, F_DUPFD_CLOEXEC, 900); /* out of the way of programs that expect low numbers */
+    if (journal < 0)
+        die("cannot move the journal's descriptor");
+    syscall(SYS_close, fd);
     pthread_atfork(hold, release, release);
 }
 

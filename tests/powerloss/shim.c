@@ -26,8 +26,18 @@
 /* On 64-bit Linux the functions for large files are the plain ones under another name. */
 #define ALSO(name, of) extern __typeof__(of) name __attribute__((alias(#of)));
 
-/* The C library's own function, for what is more than a system call. */
-#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+/* The C library's own functions, for what is more than a system call. Looked up once: a look-up takes the loader's
+ * lock, which a fork in another thread would leave taken in the child. */
+#define REAL(name) ((__typeof__(&name))real_##name)
+static void *real_fopen, *real_fdopen, *real_fflush, *real_fclose;
+
+static void look_up(void)
+{
+    real_fopen = dlsym(RTLD_NEXT, "fopen");
+    real_fdopen = dlsym(RTLD_NEXT, "fdopen");
+    real_fflush = dlsym(RTLD_NEXT, "fflush");
+    real_fclose = dlsym(RTLD_NEXT, "fclose");
+}
 
 /* ---- streams of stdio ---- */
 
@@ -121,6 +131,7 @@ int fclose(FILE *stream)
 FILE *fdopen(int fd, const char *mode)
 {
     struct file file;
+    ready();
     FILE *stream = REAL(fdopen)(fd, mode);
     if (stream && tracked(fd, &file)) {
         lock();
@@ -204,6 +215,7 @@ FILE *fopen(const char *path, const char *mode)
 {
     struct entry at;
     struct stat st;
+    ready();
     if (only_reads(mode) || !located(AT_FDCWD, path, &at))
         return REAL(fopen)(path, mode);
     lock();

@@ -163,11 +163,11 @@ def count_test(leaf: ValuesCount) -> Callable[[int], bool]:
 def _one_of(values: tuple[Any, ...]) -> Test:
     # Hashes of equal ints and floats agree in Python and their comparison is exact, so one set serves both.
     numbers = {value for value in values if not isinstance(value, (str, bool))}
-    others = {(type(value), value) for value in values if isinstance(value, (str, bool))}
+    others = {value for value in values if isinstance(value, (str, bool))}
 
     def test(value: Any) -> bool:
         if isinstance(value, (str, bool)):
-            return (type(value), value) in others
+            return value in others
         return isinstance(value, (int, float)) and number(value) in numbers
 
     return test
