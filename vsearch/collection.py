@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vsearch import points, reading
+from vsearch.courtesy import Courtesy
 from vsearch.errors import Closed, InvalidArgument, LimitExceeded, NotFound, ReadOnly
 from vsearch.filters import parse_filter
 from vsearch.hits import Hits, Page, Point
-from vsearch.points import Expiry, PointBatch
+from vsearch.points import Expiry
 from vsearch.query import Filter, parse_search
 from vsearch.types import MAX_LIMIT, Dense, Payload, PointId, Progress, SearchParams
 
@@ -36,6 +37,7 @@ class Collection:
         self._state = state
         self._maintenance = maintenance
         self._wake = wake
+        self._courtesy = Courtesy()
         self._closed = False
 
     def __repr__(self) -> str:
@@ -66,7 +68,7 @@ class Collection:
 
         Raises InvalidArgument, DimensionMismatch, LimitExceeded; DurabilityError when the disk refuses.
         """
-        return self._put(points.prepare(self._open().schema, ids, vectors, payloads, expires_at), insert=False)
+        return self._put(ids, vectors, payloads, expires_at, insert=False)
 
     def insert(
         self,
@@ -76,7 +78,7 @@ class Collection:
         expires_at: Expiry | Sequence[Expiry] = None,
     ) -> list[PointId]:
         """As `upsert`, but raises AlreadyExists, and writes nothing, when one of the ids exists."""
-        return self._put(points.prepare(self._open().schema, ids, vectors, payloads, expires_at), insert=True)
+        return self._put(ids, vectors, payloads, expires_at, insert=True)
 
     def update(
         self,
@@ -201,6 +203,7 @@ class Collection:
         request = parse_search(
             state.schema, queries, using, limit, offset, filter, params, score_threshold, with_payload, with_vectors
         )
+        self._courtesy.searching()
         return search.run(state, request)
 
     def explain(
@@ -288,14 +291,24 @@ class Collection:
     def _close(self) -> None:
         self._closed = True
 
-    def _put(self, batch: PointBatch, insert: bool) -> list[PointId]:
+    def _put(
+        self,
+        ids: Sequence[PointId] | NDArray[Any] | None,
+        vectors: Vectors | None,
+        payloads: Sequence[Payload | None] | None,
+        expires_at: Expiry | Sequence[Expiry],
+        insert: bool,
+    ) -> list[PointId]:
         from vsearch.changes import Put
 
+        schema = self._writable().state.schema
+        began_s = self._courtesy.before_write()
+        batch = points.prepare(schema, ids, vectors, payloads, expires_at)
         if not len(batch):
-            self._writable()
             return []
-        ids: list[PointId] = self._submit(Put(batch, batch.vector_records(self._state.schema), insert))
-        return ids
+        written: list[PointId] = self._submit(Put(batch, batch.vector_records(schema), insert))
+        self._courtesy.after_write(began_s)
+        return written
 
     def _submit(self, change: Any) -> Any:
         maintenance = self._writable()

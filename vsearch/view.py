@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.segment import Segment
 from vsearch.storage.snapshot import Snapshot
-from vsearch.types import IntArray
+from vsearch.types import Bitset, IntArray
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,13 @@ class Source:
     def of(cls, segment: Segment, rows: int, live: NDArray[np.bool_] | None = None) -> Source:
         live = np.ones(rows, np.bool_) if live is None else live
         return cls(segment, rows, live, int(np.count_nonzero(live)))
+
+    @cached_property
+    def bits(self) -> Bitset:
+        """`live` as an index kernel wants it."""
+        from vsearch.index.bitset import from_mask
+
+        return from_mask(self.live)
 
     def alive(self, now_ms: int) -> NDArray[np.bool_] | None:
         """bool [rows]: which rows a read may show now; None when it may show all."""
