@@ -92,15 +92,13 @@ class Coded:
         ordinals, distances = np.full((nq, k), -1, np.int64), np.full((nq, k), np.inf, np.float32)
 
         def some(first: int, last: int) -> None:
-            by_code, rows = empty_heaps(last - first, candidates)
-            part = queries[first:last]
-            _scan_codes(self._codes, self._scales, self._mean, self._squared, part, bits, by_code, rows)
-            if params.rescore:
-                nearest, near = empty_heaps(last - first, width)
-                scan_candidates(self._rows, part, self._squared, rows, 0, last - first, nearest, near)
-                by_code, rows = nearest, near
-            sort_heaps(by_code, rows)
-            ordinals[first:last, :width], distances[first:last, :width] = rows[:, :width], by_code[:, :width]
+            by_code, coded = empty_heaps(last - first, candidates)
+            exact, near = empty_heaps(last - first, width)
+            _search_codes(
+                self._codes, self._scales, self._mean, self._rows, self._squared,
+                queries[first:last], bits, params.rescore, by_code, coded, exact, near,
+            )  # fmt: skip
+            ordinals[first:last, :width], distances[first:last, :width] = near, exact
 
         if nq < 2 * MIN_QUERIES:
             some(0, nq)
@@ -120,6 +118,32 @@ class Coded:
     def memory_bytes(self) -> int:
         """Bytes of the codes."""
         return int(self._codes.nbytes + self._scales.nbytes) if self._n > FEW_ROWS else 0
+
+
+@kernel
+def _search_codes(
+    codes: NDArray[np.uint8],
+    scales: FloatArray,
+    mean: FloatArray,
+    rows: NDArray[Any],
+    squared: bool,
+    queries: FloatArray,
+    live: Bitset,
+    rescore: bool,
+    by_code: FloatArray,
+    coded: IntArray,
+    exact: FloatArray,
+    near: IntArray,
+) -> None:
+    """Fill heaps [nq, c] by code, and from those sorted rows [nq, k] of the nearest. One call, because every return
+    from a kernel has to wait for Python's global lock."""
+    _scan_codes(codes, scales, mean, squared, queries, live, by_code, coded)
+    if rescore:
+        scan_candidates(rows, queries, squared, coded, 0, len(queries), exact, near)
+        sort_heaps(exact, near)
+    else:
+        sort_heaps(by_code, coded)
+        exact[:], near[:] = by_code[:, : exact.shape[1]], coded[:, : exact.shape[1]]
 
 
 @kernel

@@ -12,7 +12,7 @@ import threading
 import time
 from typing import Final
 
-REST: Final = 2.0  # of the time of a write: back-to-back writes get a third of it
+REST: Final = 3.0  # of the time of a write: back-to-back writes get a quarter of it
 MAX_REST_S: Final = 0.1
 
 
