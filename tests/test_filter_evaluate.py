@@ -20,6 +20,8 @@ from vsearch.filters.flatten import flatten, merge
 from vsearch.filters.match import matches
 from vsearch.types import Column, Payload, PointId
 
+L_SHAPE = [(0, 0), (0, 2), (2, 2), (2, 1), (1, 1), (1, 0), (0, 0)]
+
 Points = list[tuple[PointId, Payload]]
 
 
@@ -195,6 +197,9 @@ def test_places_alone_and_in_lists(case: tuple[list[Payload], Node]) -> None:
         (F("d") >= datetime(2024, 5, 1, 0, 0, 0, 400_000), {"d": "2024-05-01T00:00:00.5Z"}, True),
         (F("d") >= "2024-05-01", {"d": "never"}, False),
         (F("d") < "2024-05-01", {"d": "never"}, False),
+        (F("d") >= "2024-05-01", {"d": "2024-05-01T00:00:60Z"}, False),
+        (F("d") >= "2024-04-01", {"d": "2024-05-01T00:00:00+24:00"}, False),
+        (F("d") >= "2024-04-01", {"d": "2024-05-01T00:00:00+23:60"}, False),
         (F("d") >= "2024-05-01", {"d": "2024-05-01T24:00"}, False),
         (F("t").text("fox RED"), {"t": "A red, red fox"}, True),
         (F("t").text("fox RED"), {"t": "A redfox"}, False),
@@ -213,6 +218,10 @@ def test_places_alone_and_in_lists(case: tuple[list[Payload], Node]) -> None:
         (F("g").within_box((10, 170), (-10, -170)), {"g": {"lat": 0, "lon": 0}}, False),
         (F("g").within_box((10, 0), (0, 10)), {"g": {"lat": 0, "lon": 5}}, False),  # the edge is outside
         (F("g").within_radius(52.52, 13.405, 1000), {"g": {"lat": 52.521, "lon": 13.41}}, True),
+        (F("g").within_polygon(L_SHAPE), {"g": {"lat": 0.5, "lon": 1}}, True),  # in line with an edge, not on it
+        (F("g").within_polygon(L_SHAPE), {"g": {"lat": 1, "lon": 1.5}}, True),
+        (F("g").within_polygon(L_SHAPE), {"g": {"lat": 1, "lon": 0.5}}, False),
+        (F("g").within_polygon(L_SHAPE), {"g": {"lat": 1.5, "lon": 0.5}}, False),
         (F("g").within_radius(0, 0, 1e9), {"g": {"lat": 91, "lon": 0}}, False),  # no such place
         (F("g").within_radius(0, 0, 1e9), {"g": {"lat": True, "lon": 0}}, False),
     ],
@@ -294,7 +303,7 @@ def test_an_unclear_place_is_read_only_within() -> None:
 
 
 def test_one_text_condition_on_two_fields() -> None:
-    columns = ColumnSet(flatten([{"t": "red", "u": "blue"}, {"t": "blue", "u": "red"}]))
+    columns = ColumnSet(flatten([{"t": "red", "u": "zebra"}, {"t": "blue", "u": "red"}]))
     assert evaluate(F("t").contains("red"), 2, columns, no_ids, unread).tolist() == [True, False]
     assert evaluate(F("u").contains("red"), 2, columns, no_ids, unread).tolist() == [False, True]
 
