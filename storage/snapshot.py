@@ -36,11 +36,18 @@ class Snapshot:
             return [_value(taken, key) for key in keys]
 
     def scan(self, family: str, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """The keys from `start` to just before `end`, in order, with their values."""
+        """The keys from `start` to just before `end`, in order, with their values.
+
+        A key that was removed since the snapshot may be left out: the binding's iterators show the present, whatever
+        snapshot they are made of, so each key that they meet is looked up.
+        """
         with self._calls:
             cursor = Cursor(self._calls, self._families[family].iter(), start, end)
             cursor.seek()
-        return rows_of(cursor)
+        for key, _ in rows_of(cursor):
+            value = self.get(family, key)
+            if value is not None:
+                yield key, value
 
     def drop(self) -> None:
         """Lets go of RocksDB."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import vsearch
-from vsearch import F, SearchParams
+from vsearch import F, SearchParams, reading
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(300, 8)).astype(np.float32)
@@ -160,7 +160,11 @@ def test_ids_keep_their_type_and_order(docs: vsearch.Collection) -> None:
     assert [p.id for p in docs.get([1, "1"])] == [1]
 
 
-def test_scroll_meets_every_point_once(docs: vsearch.Collection) -> None:
+@pytest.mark.parametrize("sort_limit", [10_000, 10])
+def test_scroll_meets_every_point_once(
+    docs: vsearch.Collection, monkeypatch: pytest.MonkeyPatch, sort_limit: int
+) -> None:
+    monkeypatch.setattr(reading, "SORT_LIMIT", sort_limit)
     for condition, wanted in ((None, list(range(300))), (F("n") < 50, list(range(50)))):
         seen, cursor = [], None
         while True:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import vsearch
-from vsearch import F, growing
+from vsearch import F, growing, reading
 from vsearch.commit import CommitQueue, Ticket
 
 
@@ -129,3 +129,41 @@ def test_a_group_shares_one_commit_and_its_error() -> None:
     with pytest.raises(OSError, match="disk"):
         queue.submit(Change())
     assert queue.submit(Change()) == 4
+
+
+@pytest.mark.parametrize("sort_limit", [10_000, 10])
+def test_scrolling_and_checking_beside_writers(
+    docs: vsearch.Collection, db: vsearch.Database, monkeypatch: pytest.MonkeyPatch, sort_limit: int
+) -> None:
+    """Points that live throughout are met exactly once, and a check finds nothing wrong."""
+    monkeypatch.setattr(reading, "SORT_LIMIT", sort_limit)
+    stay, done = [f"stay-{i:03}" for i in range(200)], threading.Event()
+    docs.upsert(stay, vectors={"v": np.zeros((200, 8))}, payloads=[{"keep": True}] * 200)
+
+    def write() -> None:
+        try:
+            for i in range(200):
+                docs.upsert([stay[i], f"new-{i}"], vectors={"v": np.full((2, 8), i)}, payloads=[{"keep": True}, {}])
+                docs.delete(ids=[f"new-{i - 3}"])
+        finally:
+            done.set()
+
+    def read() -> int:
+        rounds = 0
+        while not done.is_set():
+            for condition in (None, F("keep") == True):  # noqa: E712
+                seen: list[Any] = []
+                cursor: Any = None
+                while True:
+                    page = docs.scroll(filter=condition, limit=37, cursor=cursor)
+                    seen += [point.id for point in page]
+                    cursor = page.cursor
+                    if cursor is None:
+                        break
+                assert [name for name in seen if str(name).startswith("stay")] == stay
+                assert len(seen) == len(set(seen))
+            assert db.check() == []
+            rounds += 1
+        return rounds
+
+    assert run_all(write, read, read)[1] > 0

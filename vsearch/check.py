@@ -38,20 +38,22 @@ def check_collection(store: SegmentStore, manifest: Manifest, state_of: Callable
     except VSearchError as error:
         problems.append(str(error))
     else:
-        view = state.view  # held until the end, so that no file of it is removed meanwhile
+        with state.turn():  # the ids of the same instant: a scan shows what there was when it began
+            view = state.view  # held until the end, so that no file of it is removed meanwhile
+            ids = state.engine.scan(IDS, keys.prefix(state.number), keys.prefix_end(state.number))
         entries = tuple(s.segment.entry for s in view.sources if isinstance(s.segment, SealedSegment))
-        problems += islice(_disagreements(state, view), MAX_PROBLEMS)
+        problems += islice(_disagreements(state, view, ids), MAX_PROBLEMS)
     problems += [problem for entry in entries for problem in store.check(manifest.number, entry)]
     return [f"{manifest.name}: {problem}" for problem in problems]
 
 
-def _disagreements(state: State, view: View) -> Iterator[str]:
-    prefix, end = keys.prefix(state.number), keys.prefix_end(state.number)
+def _disagreements(state: State, view: View, ids: Iterator[tuple[bytes, bytes]]) -> Iterator[str]:
+    prefix = keys.prefix(state.number)
     alive = np.concatenate([np.empty(0, np.int64)] + [s.segment.pids[: s.rows][s.live] for s in view.sources])
     if len(np.unique(alive)) != len(alive):
         yield "a version stands in two segments"
     rows = set(alive.tolist())
-    for key, value in view.stored.scan(IDS, prefix, end):
+    for key, value in ids:
         pid = keys.pid_from_value(value)
         point_id = keys.decode_id(key[len(prefix) :])
         record = view.stored.get(POINTS, keys.pid_key(state.number, pid))

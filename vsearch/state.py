@@ -10,6 +10,9 @@ each refresh and keeps what has not changed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
 import msgpack
 import numpy as np
 
@@ -38,6 +41,7 @@ class State:
         self.manifest = manifest
         self.view = View((), engine.snapshot())
         self.dropped = False
+        self.turn: Callable[[], AbstractContextManager[None]] = nullcontext  # keeps writers out, where there are any
         self.load(manifest)
 
     def load(self, manifest: Manifest) -> None:

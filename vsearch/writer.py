@@ -40,7 +40,7 @@ class Writer:
         self._next_pid = manifest.last_pid(state.engine, state.number) + 1
         self._queue: CommitQueue[AnyChange] = CommitQueue(self._commit)
         self.submit = self._queue.submit
-        self.turn = self._queue.turn
+        self.turn = state.turn = self._queue.turn
 
     @property
     def newest_pid(self) -> int:
