@@ -27,6 +27,7 @@ import psutil
 import vsearch
 from bench.data import Wordnet, recall, wordnet
 from bench.report import Report
+from vsearch.cli.warmup import warm_up
 
 THREADS = os.cpu_count() or 1
 M, EF_CONSTRUCTION = 16, 200
@@ -39,6 +40,7 @@ MB = 1 << 20
 def run(options: argparse.Namespace) -> None:
     """Measure everything and print the report."""
     data = wordnet(options.data, 10_000 if options.quick else None)
+    warm_up()  # kernels are compiled once a machine, which is not what is measured
     report = Report("embedded")
     _import_time(report)
     with tempfile.TemporaryDirectory() as folder:

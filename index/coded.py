@@ -24,7 +24,7 @@ from .base import Buffers, Cost, Neighbours
 from .codes import decoded, encode, encode_query, encode_rows, stride
 from .flat import Flat, check_search, elements
 from .flat_scan import scan_candidates
-from .jit import kernel
+from .jit import kernel, read_only
 from .simd import dot_u8s8, has_bit
 from .threads import run_ranges
 from .topk import empty_heaps, offer, sort_heaps
@@ -52,14 +52,14 @@ class CodeStore:
 
     def __init__(self, capacity: int, dim: int, distance: Distance) -> None:
         self._squared = distance == "l2"
-        self._mean = np.zeros(dim, np.float32)
+        self._mean = read_only(np.zeros(dim, np.float32))
         self._codes = np.empty((capacity, stride(dim)), np.uint8)
         self._scales = np.empty((capacity, 2), np.float32)
 
     def put(self, start: int, rows: NDArray[Any]) -> None:
         """Code rows [n, d] as number `start` and on."""
         part = slice(start, start + len(rows))
-        exact = np.ascontiguousarray(rows, np.float32)
+        exact = read_only(np.ascontiguousarray(rows, np.float32))
         encode_rows(exact, self._mean, self._squared, self._codes[part], self._scales[part])
 
     def buffers(self, rows: int) -> dict[str, NDArray[Any]]:
@@ -79,7 +79,7 @@ class Coded:
         self._rows = elements(vectors)
         if self._n > FEW_ROWS:
             made = buffers or build(vectors, distance, {}, threads)
-            self._codes, self._scales, self._mean = made["codes"], made["scales"], made["mean"]
+            self._codes, self._scales, self._mean = (read_only(made[name]) for name in ("codes", "scales", "mean"))
 
     def search(self, queries: FloatArray, k: int, params: SearchParams, live: Bitset | None = None) -> Neighbours:
         """The contract's `search`."""

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from vsearch.types import Distance, FloatArray
 
-from .jit import kernel
+from .jit import kernel, read_only
 from .simd import BLOCK, Int, dot_u8s8
 from .threads import run_ranges
 
@@ -41,7 +41,7 @@ class Factors(NamedTuple):
 
     scale: float
     offset: float
-    bias: int
+    bias: Int
 
 
 def stride(d: int) -> int:
@@ -65,7 +65,7 @@ def encode(
         for start in range(first, last, CHUNK):
             stop = min(start + CHUNK, last)
             rows = np.ascontiguousarray(vectors[start:stop], dtype=np.float32)
-            encode_rows(rows, mean, squared, codes[start:stop], scales[start:stop])
+            encode_rows(read_only(rows), read_only(mean), squared, codes[start:stop], scales[start:stop])
 
     run_ranges(some, n, threads, min_chunk=CHUNK)
     return codes, scales, mean
@@ -148,15 +148,15 @@ def coded_distance(
 def _quantise(row: FloatArray, mean: FloatArray, code: NDArray[np.uint8]) -> tuple[float, float]:
     """Write the unsigned codes of row - mean; the scale, and the sum of the squared codes."""
     d = row.shape[0]
-    largest = np.float64(0.0)
+    largest = 0.0
     for i in range(d):
         largest = max(largest, abs(np.float64(row[i]) - np.float64(mean[i])))
     scale = np.float64(np.float32(largest / 127.0))
     inverse = 1.0 / scale if scale > 0.0 else 0.0
-    norm = np.int64(0)
+    norm = 0
     for i in range(d):
-        value = np.int64(np.rint((np.float64(row[i]) - np.float64(mean[i])) * inverse))
-        value = min(max(value, -127), 127)  # past it only where the scale is too small for float32's full precision
+        value = int(np.rint((np.float64(row[i]) - np.float64(mean[i])) * inverse))
+        value = min(max(value, -127), 127)  # past it only where the scale is too small to be exact in float32
         code[i] = np.uint8(value + 128)
         norm += value * value
-    return scale, np.float64(norm)
+    return scale, float(norm)

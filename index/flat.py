@@ -22,6 +22,7 @@ from vsearch.types import Bitset, Distance, FloatArray, IntArray, Progress, Sear
 from . import bitset
 from .base import Buffers, Cost, Neighbours
 from .flat_scan import measure, scan_candidates, scan_rows, scan_tiles
+from .jit import read_only
 from .threads import run_ranges
 from .tile import WIDTH
 from .topk import absorb, empty_heaps, sort_heaps
@@ -128,7 +129,7 @@ def rescore(
     candidates int64 [nq, c]: distinct ordinals of vectors [n, d], in any order, or -1 for none. The result is sorted
     and padded as the contract says.
     """
-    queries, rows = _read_only(queries), elements(vectors)
+    queries, rows = read_only(queries), elements(vectors)
     distances, ordinals = empty_heaps(len(queries), k)
 
     def some(first: int, last: int) -> None:
@@ -142,7 +143,7 @@ def rescore(
 def distances_to(vectors: NDArray[Any], queries: FloatArray, ordinals: IntArray, distance: Distance) -> FloatArray:
     """float32 [nq, c]: the exact distance of each query [nq, d] to its rows [nq, c]; +inf where the ordinal is -1."""
     distances = np.empty(ordinals.shape, np.float32)
-    measure(elements(vectors), _read_only(queries), distance == "l2", ordinals, distances)
+    measure(elements(vectors), read_only(queries), distance == "l2", ordinals, distances)
     return distances
 
 
@@ -157,7 +158,7 @@ def elements(vectors: NDArray[Any]) -> NDArray[Any]:
             f"vectors are {vectors.dtype} of shape {vectors.shape}", "Use a float32 or float16 array [n, d]"
         )
     flat = np.ascontiguousarray(vectors).reshape(-1)
-    return _read_only(flat.view(np.uint16) if flat.dtype == np.float16 else flat)
+    return read_only(flat.view(np.uint16) if flat.dtype == np.float16 else flat)
 
 
 def check_search(queries: FloatArray, k: int, live: Bitset | None, n: int, d: int) -> tuple[FloatArray, Bitset]:
@@ -175,13 +176,7 @@ def check_search(queries: FloatArray, k: int, live: Bitset | None, n: int, d: in
         raise InvalidArgument(
             f"the live set is {live.dtype} of shape {live.shape}", f"Use uint64 [{bitset.words(n)}] for {n} rows"
         )
-    return _read_only(np.ascontiguousarray(queries, np.float32)), _read_only(np.ascontiguousarray(live))
-
-
-def _read_only(array: NDArray[Any]) -> NDArray[Any]:
-    view = array.view()
-    view.flags.writeable = False
-    return view
+    return read_only(np.ascontiguousarray(queries, np.float32)), read_only(np.ascontiguousarray(live))
 
 
 def _panels(queries: FloatArray) -> FloatArray:

@@ -51,13 +51,17 @@ BEAMS: Final = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024)  # what is me
 ENOUGH: Final = 0.998  # recall at which measuring ends
 MAX_SAMPLE: Final = 400  # queries; recall is then known to about a third of what is missing
 MIN_SAMPLE: Final = 8
+SAMPLE_ELEMENTS: Final = 1 << 22  # of the sample, in float64: 32 MiB
 DEFAULT_BEAM: Final = 128  # of a graph too small to be measured
 NOISE: Final = 1.4  # how far a sampled row is moved, as a multiple of the distance to its 10th neighbour
 WIDE_BEAM: Final = 256  # shows what codes lose, whatever the beam
 OVERSAMPLING: Final = (2.0, 4.0, 8.0, 16.0, 25.6)  # tried in turn, until codes lose little
+K_POWER: Final = 0.55  # the beam that keeps a recall grows as this power of k, from NEAREST to 1,000
 MARGIN: Final = 0.1  # share of the misses that a wanted recall allows, kept in reserve
 
 HOP_ROWS: Final = 8  # a node expanded costs as much as so many rows compared
+
+_LARGEST: Final = float(np.finfo(np.float32).max)
 
 
 def build(
@@ -71,7 +75,7 @@ def build(
     n = len(vectors)
     m, ef_construction = int(settings.get("m", 16)), int(settings.get("ef_construction", 200))
     codes, scales, mean = encode(vectors, distance, threads)
-    twins = find_twins(elements(vectors), n, threads)
+    twins = find_twins(vectors, threads)
     builder = Builder(codes, scales, twins, distance == "l2", m, ef_construction, threads)
     nodes = len(builder.order)
 
@@ -79,7 +83,7 @@ def build(
         if progress is not None:
             progress(done + n - total, n)
 
-    sample = min(MAX_SAMPLE, nodes // 8)
+    sample = min(MAX_SAMPLE, nodes // 8, SAMPLE_ELEMENTS // vectors.shape[1])
     builder.insert(nodes - sample, rows_done)
     buffers: dict[str, NDArray[Any]] = {
         **builder.graph._asdict(),
@@ -116,17 +120,22 @@ def _calibrate(
         later = twins[later] if len(twins) else later[:0]
         later = later[later >= 0]
     live = bitset.from_mask(inserted)
-    reader = Hnsw(vectors, buffers, distance, threads)
+
+    def search(queries: FloatArray, params: SearchParams, oversampling: float = OVERSAMPLING[0]) -> Neighbours:
+        trial = {**buffers, "oversampling": np.array([oversampling], np.float32)}
+        return Hnsw(vectors, trial, distance, threads).search(queries, NEAREST, params, live)
 
     rows = vectors[missing].astype(np.float32)
-    neighbours = vectors[reader.search(rows, NEAREST, SearchParams(ef=DEFAULT_BEAM), live).ordinals[:, -1]]
-    noise = np.random.default_rng(len(missing)).standard_normal(rows.shape, np.float32)
-    queries = rows + NOISE * _gap(rows, neighbours.astype(np.float32), distance) * noise / _length(noise)
-    farthest = reader.search(queries, NEAREST, EXACT, live).distances[:, -1:]
+    neighbours = vectors[search(rows, SearchParams(ef=DEFAULT_BEAM)).ordinals[:, -1]].astype(np.float64)
+    if distance == "dot":  # only their direction says how far they are
+        neighbours *= _length(rows) / _length(neighbours)
+    noise = np.random.default_rng(len(missing)).standard_normal(rows.shape)
+    moved = rows + NOISE * _length(rows - neighbours) / _length(noise) * noise
+    queries = np.clip(moved, -_LARGEST, _LARGEST).astype(np.float32)
+    farthest = search(queries, EXACT).distances[:, -1:]
 
     def recall(ef: int, oversampling: float) -> float:
-        reader._oversampling = oversampling
-        return float((reader.search(queries, NEAREST, SearchParams(ef=ef), live).distances <= farthest).mean())
+        return float((search(queries, SearchParams(ef=ef), oversampling).distances <= farthest).mean())
 
     wide = recall(WIDE_BEAM, WIDE_BEAM / NEAREST)
     for oversampling in OVERSAMPLING:
@@ -141,16 +150,10 @@ def _calibrate(
     buffers["oversampling"] = np.array([oversampling], np.float32)
 
 
-def _gap(rows: FloatArray, others: FloatArray, distance: Distance) -> FloatArray:
-    """How far rows [n, d] lie from the others: [n, 1]. For the inner product only the direction of the others counts."""
-    if distance == "dot":
-        others = others * (_length(rows) / _length(others))
-    return _length(rows - others)
-
-
-def _length(rows: FloatArray) -> FloatArray:
-    lengths: FloatArray = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-30))
-    return lengths
+def _length(rows: NDArray[Any]) -> NDArray[np.float64]:
+    """float64 [n, 1]: the length of each row, and no less than a tiny number, to divide by."""
+    lengths: NDArray[np.float64] = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
+    return np.maximum(lengths, 1e-300)
 
 
 class Hnsw:
@@ -168,7 +171,8 @@ class Hnsw:
         arrays = {name: read_only(buffers[name]) for name in BUFFERS}
         graph = Graph(*(arrays[name] for name in Graph._fields))
         self._graph, self._twins, self._entry, self._mean = graph, arrays["twins"], arrays["entry"], arrays["mean"]
-        self._beams, self._recalls = arrays["calibration"].T.tolist() or ([], [])
+        self._beams: list[float] = arrays["calibration"][:, 0].tolist()
+        self._recalls: list[float] = arrays["calibration"][:, 1].tolist()
         self._oversampling = float(arrays["oversampling"][0])
         self._vectors = elements(vectors)
         self._squared, self._threads = distance == "l2", threads
@@ -219,24 +223,24 @@ class Hnsw:
         """The beam of a search; 0 where all rows are compared."""
         if params.exact or (params.ef is None and params.recall >= 1.0):
             return 0
-        ef = params.ef or self._beam(params.recall)
+        ef = params.ef or math.ceil(self._beam(params.recall) * max(k / NEAREST, 1.0) ** K_POWER)
         if params.oversampling is not None:
             ef = max(ef, math.ceil(params.oversampling * k))
         return min(max(ef, k), MAX_EF)
 
-    def _beam(self, recall: float) -> int:
-        """The beam that reached a recall, with some reserve; between and beyond measured ones it errs on the wide side."""
+    def _beam(self, recall: float) -> float:
+        """The beam that reached a recall, with some reserve; between and beyond the measured ones rather too wide."""
         beams, recalls = self._beams, self._recalls
         if not beams:
             return DEFAULT_BEAM
         recall += MARGIN * (1.0 - recall)
         i = bisect_left(recalls, recall)
         if i == len(beams):
-            return math.ceil(beams[-1] * (1.0 - recalls[-1] + 1e-4) / (1.0 - recall))
+            return beams[-1] * (1.0 - recalls[-1] + 1e-4) / (1.0 - recall)
         if i == 0:
-            return int(beams[0])
+            return beams[0]
         share = (recall - recalls[i - 1]) / (recalls[i] - recalls[i - 1])
-        return math.ceil(beams[i - 1] + share * (beams[i] - beams[i - 1]))
+        return beams[i - 1] + share * (beams[i] - beams[i - 1])
 
     def _candidates(self, k: int, params: SearchParams) -> int:
         """How many candidates are compared again."""

@@ -1,6 +1,6 @@
 """Construction of the graph, the same for any number of threads: nodes are inserted in batches, without locks.
 
-1. Levels are drawn from a seeded generator, one for each row (Malkov and Yashunin 2018, doi 10.1109/TPAMI.2018.2889473).
+1. Each row's level is drawn from a seeded generator (Malkov and Yashunin 2018, doi 10.1109/TPAMI.2018.2889473).
    Nodes are inserted by descending level, in random order within a level: the first is the entry of every search,
    and rows that are neighbours because of the order in which they were stored do not meet in one batch.
 2. A batch is a small share of what is inserted already. Its nodes search the graph as it was before the batch, each on
@@ -27,7 +27,21 @@ from vsearch.errors import LimitExceeded
 from vsearch.types import FloatArray, IntArray, Progress
 
 from .codes import decoded, row_as_query
-from .hnsw_walk import MAX_NODES, Graph, Scratch, beam, descend, distance_of, key_of, make_scratch, node_of, read_only
+from .flat import elements
+from .hnsw_walk import (
+    ALL,
+    ALONE,
+    MAX_NODES,
+    Graph,
+    Scratch,
+    beam,
+    descend,
+    distance_of,
+    key_of,
+    make_scratch,
+    node_of,
+    read_only,
+)
 from .jit import kernel
 from .scratch import Pool
 from .simd import Int, dot_u8s8
@@ -38,8 +52,6 @@ MAX_BATCH: Final = 4096  # enough for every thread; bounds the memory of proposa
 MAX_LEVEL: Final = 30
 SEED: Final = 0x5EED
 
-_NOBODY: Final = np.empty(0, np.uint64)
-_ALONE: Final = np.empty(0, np.int32)
 _UNUSED: Final = np.iinfo(np.int64).max  # a place for a proposal that was not made; sorts last
 _LOW: Final = 0xFFFFFFFF
 
@@ -73,7 +85,7 @@ class Builder:
         starts = (np.cumsum(levels, dtype=np.int64) - levels).astype(np.int32)
         self._links0 = np.full((n, 2 * m), -1, np.int32)
         self._links = np.full((int(levels.sum(dtype=np.int64)), m), -1, np.int32)
-        self.graph = Graph(*map(read_only, (codes, scales, self._links0, self._links, starts)))
+        self.graph = Graph(*(read_only(array) for array in (codes, scales, self._links0, self._links, starts)))
         self.entry = np.array([self.order[0], levels[self.order[0]]] if n else [-1, 0], np.int64)
         self._owners = np.repeat(np.arange(n, dtype=np.int32), levels)  # of the rows of graph.links
         self._squared, self._ef, self._threads = squared, ef_construction, threads
@@ -151,7 +163,7 @@ def _select(
     """
     codes, scales = graph.codes, graph.scales
     stride, blocks = codes.shape[1], codes.shape[1] >> 6
-    kept = np.int64(0)
+    kept = 0
     for i in range(count):
         if kept == most:
             break
@@ -207,7 +219,7 @@ def _connect(
         key = key_of(graph.codes, graph.scales, entry[0], code, factors)
         key = descend(graph, code, factors, key, entry[1], top, scratch.tally)
         for level in range(top, -1, -1):
-            found, _ = beam(graph, code, factors, key, level, ef, ef + 1, _UNUSED, _NOBODY, _ALONE, scratch)
+            found, _ = beam(graph, code, factors, key, level, ef, ef + 1, _UNUSED, ALL, ALONE, scratch)
             key = scratch.keys[0] & ~np.int64(3)
             kept = _select(graph, squared, scratch.keys, found, m // 2, m, chosen, other_code)
             for j in range(kept):
@@ -244,7 +256,7 @@ def _accept(
         node = row if row < n else np.int64(owners[row - n])
         own = links0[row] if row < n else links[row - n]
         width = own.shape[0]
-        degree = np.int64(0)
+        degree = 0
         while degree < width and own[degree] >= 0:
             degree += 1
         if degree + stop - start <= width:
@@ -306,7 +318,7 @@ def _adopt(
         factors = row_as_query(graph.codes, graph.scales, node, squared, code)
         key = key_of(graph.codes, graph.scales, entry[0], code, factors)
         key = descend(graph, code, factors, key, entry[1], 0, scratch.tally)
-        found, _ = beam(graph, code, factors, key, 0, ef, ef + 1, _UNUSED, _NOBODY, _ALONE, scratch)
+        found, _ = beam(graph, code, factors, key, 0, ef, ef + 1, _UNUSED, ALL, ALONE, scratch)
         for j in range(found):
             parent = node_of(scratch.keys[j])
             if reached[parent] and links0[parent, width - 1] < 0:
@@ -318,35 +330,40 @@ def _adopt(
                 break
 
 
-def find_twins(elements: NDArray[Any], n: int, threads: int = 1) -> NDArray[np.int32]:
-    """The next row with an equal vector, or -1: int32 [n], or [0] if no two are equal.
-
-    elements: the components of the n rows, flat.
-    """
-    words = elements.view(np.uint32 if elements.dtype == np.float32 else elements.dtype)
+def find_twins(vectors: NDArray[Any], threads: int = 1) -> NDArray[np.int32]:
+    """The next row with an equal vector, or -1: int32 [n], or [0] if no two are equal. vectors [n, d]."""
+    n, d = vectors.shape
+    words = elements(vectors)
+    words = words.view(np.uint32) if words.dtype == np.float32 else words
     hashes = np.empty(n, np.uint64)
 
     def some(first: int, last: int) -> None:
-        _hash_rows(words, first, last, hashes)
+        _hash_rows(words, d, first, last, hashes)
 
     run_ranges(some, n, threads, min_chunk=1024)
-    order = np.argsort(hashes, kind="stable")
-    same = np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
-    rows = words.reshape(n, -1)
-    pairs = [(a, b) for a, b in zip(order[same], order[same + 1], strict=True) if np.array_equal(rows[a], rows[b])]
-    if not pairs:
-        return _ALONE
     twins = np.full(n, -1, np.int32)
-    before, after = np.array(pairs).T
-    twins[before] = after
-    return twins
+    _pair_rows(words, d, np.argsort(hashes, kind="stable"), hashes, twins)
+    return twins if (twins >= 0).any() else ALONE
 
 
 @kernel
-def _hash_rows(words: NDArray[Any], first: Int, last: Int, hashes: NDArray[np.uint64]) -> None:
-    d = words.shape[0] // hashes.shape[0]
+def _hash_rows(words: NDArray[Any], d: Int, first: Int, last: Int, hashes: NDArray[np.uint64]) -> None:
     for i in range(first, last):
-        value = np.uint64(0xCBF29CE484222325)
+        value = np.uint64(0xCBF29CE484222325)  # FNV-1a, a component at a time
         for j in range(i * d, (i + 1) * d):
             value = (value ^ np.uint64(words[j])) * np.uint64(0x100000001B3)
-        hashes[i] = value ^ (value >> np.uint64(32))
+        hashes[i] = value
+
+
+@kernel
+def _pair_rows(
+    words: NDArray[Any], d: Int, order: IntArray, hashes: NDArray[np.uint64], twins: NDArray[np.int32]
+) -> None:
+    """Set twins where a row equals the one that follows it by hash."""
+    for i in range(order.shape[0] - 1):
+        a, b = order[i], order[i + 1]
+        same = hashes[a] == hashes[b]
+        for j in range(d if same else 0):
+            same = same and words[a * d + j] == words[b * d + j]
+        if same:
+            twins[a] = b

@@ -31,11 +31,9 @@ MAX_NODES: Final = 1 << 30  # a node and two marks share 32 bits
 DONE: Final = 1
 DEAD: Final = 2
 UNSURE: Final = -2  # stands in place of the first ordinal of a search that did not end well
+ALL: Final = np.empty(0, np.uint64)  # instead of a live set: all are live
+ALONE: Final = np.empty(0, np.int32)  # instead of twins: no two vectors are equal
 DISTANCES, HOPS, RESCORED, UNCERTAIN, EPOCH = range(5)  # places in a tally
-
-_FARTHEST: Final = np.iinfo(np.int64).max
-_NOBODY: Final = np.empty(0, np.uint64)  # instead of a live set: all are live
-_ALONE: Final = np.empty(0, np.int32)  # instead of twins: no two vectors are equal
 
 
 class Graph(NamedTuple):
@@ -79,14 +77,14 @@ def make_scratch(graph: Graph) -> Scratch:
 
 
 @kernel
-def pack(distance: np.float32, node: Int) -> int:
+def pack(distance: np.float32, node: Int) -> Int:
     """The integer that stands for a node in a beam."""
     bits = np.int64(np.float32(distance).view(np.int32))
     return ((bits ^ ((bits >> 31) & 0x7FFFFFFF)) << 32) | (np.int64(node) << 2)
 
 
 @kernel
-def node_of(key: Int) -> int:
+def node_of(key: Int) -> Int:
     return (key & 0xFFFFFFFF) >> 2
 
 
@@ -97,7 +95,7 @@ def distance_of(key: Int) -> np.float32:
 
 
 @kernel
-def key_of(codes: NDArray[np.uint8], scales: FloatArray, node: Int, code: NDArray[np.int8], factors: Factors) -> int:
+def key_of(codes: NDArray[np.uint8], scales: FloatArray, node: Int, code: NDArray[np.int8], factors: Factors) -> Int:
     return pack(coded_distance(codes, scales, node, code, factors), node)
 
 
@@ -110,18 +108,20 @@ def _fetch_code(codes: NDArray[np.uint8], scales: FloatArray, node: Int) -> None
 
 
 @kernel
-def _first_link(starts: NDArray[np.int32], node: Int, level: Int, width: Int) -> int:
+def _first_link(starts: NDArray[np.int32], node: Int, level: Int, width: Int) -> Int:
     """The position of a node's first link on a level, in the flattened `links0` or `links`."""
     return np.int64(node) * width if level == 0 else (np.int64(starts[node]) + level - 1) * width
 
 
 @kernel
-def descend(graph: Graph, code: NDArray[np.int8], factors: Factors, key: Int, top: Int, level: Int, tally: IntArray) -> int:
+def descend(
+    graph: Graph, code: NDArray[np.int8], factors: Factors, key: Int, top: Int, level: Int, tally: IntArray
+) -> Int:
     """From a node on level `top`, given by its key, to the key of a node on `level` that is near the query."""
     codes, scales, starts = graph.codes, graph.scales, graph.starts
     links, width = graph.links.reshape(-1), graph.links.shape[1]
     for here in range(top, level, -1):
-        before = np.int64(-1)
+        before: Int = -1
         while key != before:
             before = key
             first = _first_link(starts, node_of(key), here, width)
@@ -149,7 +149,7 @@ def beam(
     live: Bitset,
     twins: NDArray[np.int32],
     scratch: Scratch,
-) -> tuple[int, bool]:
+) -> tuple[Int, bool]:
     """Search a level from a node given by its key; the beam is then scratch.keys[:found], sorted.
 
     It holds at most `room` nodes, and up to `ef` live ones. Returns found, and whether the search ended before it had
@@ -168,15 +168,15 @@ def beam(
     epoch = np.uint8(tally[EPOCH])
     keys[0] = key
     visited[node_of(key)] = epoch
-    alive = np.int64(1)
+    alive: Int = 1
     if filtered and not _any_live(live, twins, node_of(key)):
         keys[0] |= DEAD
         alive = 0
-    found, at, hops, distances = np.int64(1), np.int64(0), np.int64(0), np.int64(0)
+    found, at, hops, distances = 1, 0, 0, 0
     while at < found and hops < budget:
         first = _first_link(starts, node_of(keys[at]), level, width)
         keys[at] |= DONE
-        n = np.int64(0)
+        n = 0
         for j in range(first, first + width):
             node = np.int64(links[j])
             if node < 0:
@@ -222,7 +222,7 @@ def beam(
             at += 1
     tally[DISTANCES] += distances
     tally[HOPS] += hops
-    return found, at >= found
+    return found, bool(at >= found)
 
 
 @kernel
@@ -236,9 +236,9 @@ def _any_live(live: Bitset, twins: NDArray[np.int32], node: Int) -> bool:
 
 
 @kernel
-def _collect(found: Int, width: Int, live: Bitset, twins: NDArray[np.int32], scratch: Scratch) -> int:
+def _collect(found: Int, width: Int, live: Bitset, twins: NDArray[np.int32], scratch: Scratch) -> Int:
     """Put the first `width` live rows of the beam into scratch.rows, as keys; how many there were."""
-    count = np.int64(0)
+    count = 0
     for j in range(found):
         key = scratch.keys[j]
         node = node_of(key)
@@ -275,8 +275,9 @@ def search_rows(
 ) -> None:
     """Write the results of queries [first, last) into ordinals and distances [nq, k], and count in scratch.tally.
 
-    A search is unsure, and its first ordinal UNSURE, if it found fewer than `needed` rows or expanded `budget` nodes. `width` rows are rescored from
-    vectors, flat, float32 or the bits of float16; without `rescore` the distances of the codes are returned.
+    A search is unsure, and its first ordinal UNSURE, if it found fewer than `needed` rows or expanded `budget` nodes.
+    `width` rows are compared again, with vectors, flat, float32 or the bits of float16; without `rescore` the distances
+    of the codes are returned.
     """
     d, k = queries.shape[1], ordinals.shape[1]
     keys, rows, code = scratch.keys, scratch.rows, scratch.code
@@ -285,7 +286,8 @@ def search_rows(
     scratch.tally[:EPOCH] = 0
     for q in range(first, last):
         factors = encode_query(queries[q], mean, squared, code)
-        key = descend(graph, code, factors, key_of(graph.codes, graph.scales, entry[0], code, factors), entry[1], 0, scratch.tally)
+        key = key_of(graph.codes, graph.scales, entry[0], code, factors)
+        key = descend(graph, code, factors, key, entry[1], 0, scratch.tally)
         found, ended = beam(graph, code, factors, key, 0, ef, room, budget, live, twins, scratch)
         count = _collect(found, width, live, twins, scratch)
         if not ended or count < needed:
@@ -295,7 +297,7 @@ def search_rows(
         for j in range(count):
             key = rows[j]
             if rescore:
-                soon = node_of(rows[min(j + 3, count - 1)]) * d
+                soon = node_of(np.int64(rows[min(j + 3, count - 1)])) * d
                 for z in range(soon, soon + d, line):
                     prefetch(vectors, z)
                 node = node_of(key)

@@ -24,6 +24,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
+import numpy as np
+from numpy.typing import NDArray
+
 numba = import_module("numba")  # imported so because its type stubs cover only a part of it
 config: Any = import_module("numba.core.config")
 
@@ -101,3 +104,11 @@ def _outlive_full_disk(compiled: Any) -> None:
             stored.disable()
 
     stored.save_overload = save_overload
+
+
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """A plain read-only view: a kernel is compiled once for arrays that can be written and once for those that cannot,
+    and memory-mapped ones cannot."""
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view

@@ -43,7 +43,8 @@ def write(path: Path, columns: Sequence[Column], rows: int) -> tuple[str, int]:
     import pyarrow as pa
 
     for column in columns:
-        _check(column, rows)
+        fault = _fault(column, rows)
+        assert fault is None, f"bug: column {column.path}:{column.type} has {fault}"
     try:
         arrays = [_to_arrow(column) for column in columns]
         description = _describe(columns, rows).encode()
@@ -116,19 +117,20 @@ def _dtype(kind: str) -> np.dtype[Any]:
     return np.dtype(names.get(kind, "<i4"))  # codes of strings, and markers
 
 
-def _check(column: Column, rows: int) -> None:
-    """What the makers of columns keep; a column that breaks it would be read as damaged."""
-    name, offsets, values = f"bug: column {column.path}:{column.type}", column.offsets, column.values
-    assert column.type in _TYPES, name
-    assert offsets.dtype == np.int64, f"{name} has offsets of {offsets.dtype}"
-    assert values.dtype == _dtype(column.type), f"{name} has values of {values.dtype}"
-    assert offsets.shape == (rows + 1,), f"{name} has {offsets.shape} offsets for {rows} rows"
-    assert offsets[0] == 0, f"{name} starts at {offsets[0]}"
-    assert values.shape == (offsets[-1],), f"{name} has {values.shape} values, not {offsets[-1]}"
-    assert bool(np.all(offsets[1:] >= offsets[:-1])), f"{name} has falling offsets"
-    if column.type == "str" and len(values):
-        assert values.min() >= 0, f"{name} has a negative code"
-        assert values.max() < len(column.dictionary), f"{name} has a code above its dictionary"
+def _fault(column: Column, rows: int) -> str | None:
+    """What a maker of columns got wrong, which would later be read as damage; None when nothing is."""
+    offsets, values = column.offsets, column.values
+    if column.type not in _TYPES:
+        return f"unknown type {column.type}"
+    if offsets.dtype != np.int64 or values.dtype != _dtype(column.type):
+        return f"offsets of {offsets.dtype} and values of {values.dtype}"
+    if offsets.shape != (rows + 1,):
+        return f"{offsets.shape} offsets for {rows} rows"
+    if offsets[0] != 0 or values.shape != (offsets[-1],) or bool(np.any(offsets[1:] < offsets[:-1])):
+        return f"offsets that do not fit {len(values)} values"
+    if column.type == "str" and len(values) and not 0 <= values.min() <= values.max() < len(column.dictionary):
+        return "a code outside its dictionary"
+    return None
 
 
 def _describe(columns: Sequence[Column], rows: int) -> str:

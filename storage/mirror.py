@@ -5,13 +5,13 @@ another user's or lie on a read-only disk, and readers would race. So each reade
 one symbolic link for each file of the database.
 
 A secondary that cannot open a table, because the writer deleted it a moment ago or because it is damaged, goes on with
-an older state of that family, says nothing, and never recovers; one that follows over flushes and changes of the log
-has been seen to lose rows. So a secondary is used only as far as it can be trusted:
-1. A new one is opened whenever files came or went or the manifest grew, which is when the writer flushed or compacted.
-   The same folder is then opened a second time in the strict mode, which fails for a missing or damaged table, and
-   both must have the same live tables.
-2. In between it reads the tail of the log, which is the common and the cheap case.
-3. Both count only if files and manifest are the same before and after: nothing that was read can be out of date.
+an older state of that family, says nothing, and never recovers; one that follows the manifest over flushes has been
+seen to lose rows. So a secondary is used only as far as it can be trusted:
+1. It gets a copy of the manifest instead of a link: it reads the tail of the log, which is the common and cheap case,
+   and never hears of flushes and compactions.
+2. A new one is opened, with a new copy, whenever files came or went or the manifest grew. The same folder is opened in
+   the strict mode as well, which fails for a missing or damaged table, and both must have the same live tables.
+3. Either counts only if files and manifest are the same before and after: nothing that was read can be out of date.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from vsearch.errors import Locked
 from . import tuning
 
 _PATIENCE_S: Final = 5.0  # a writer brings and removes files some times a second, and a try takes some milliseconds
+_TRIES: Final = 20  # at least, however slow the machine
 _FAILURES: Final = 3  # in a row, with the same files before and after: no longer a race, but damage
 _PAUSE_S: Final = 0.02
 
@@ -43,6 +44,10 @@ def belongs(name: str) -> bool:
     return (
         name in ("CURRENT", "IDENTITY") or name.startswith(("MANIFEST-", "OPTIONS-")) or name.endswith((".sst", ".log"))
     )
+
+
+def _copied(name: str) -> bool:
+    return name == "CURRENT" or name.startswith("MANIFEST-")
 
 
 def size_of(path: Path) -> int:
@@ -75,8 +80,9 @@ class Mirror:
         they come and go too fast to be followed.
         """
         deadline = time.monotonic() + _PATIENCE_S
-        failures = 0
-        while time.monotonic() < deadline:
+        tries = failures = 0
+        while tries < _TRIES or time.monotonic() < deadline:
+            tries += 1
             state = self._update()
             try:
                 if secondary is not None and state == self._state:
@@ -103,11 +109,15 @@ class Mirror:
             if (self.folder / name).is_symlink() and name not in names:
                 (self.folder / name).unlink()
         for name in names:
-            if not os.path.lexists(self.folder / name):
+            if not _copied(name) and not os.path.lexists(self.folder / name):
                 os.symlink(self._path / name, self.folder / name)
         return names, sum(size_of(self._path / name) for name in names if name.startswith("MANIFEST-"))
 
     def _open(self) -> Rdict:
+        for name in filter(_copied, os.listdir(self.folder)):
+            (self.folder / name).unlink()
+        for name in filter(_copied, os.listdir(self._path)):
+            shutil.copyfile(self._path / name, self.folder / name)
         access = AccessType.secondary(str(self._diary))
         return Rdict(str(self.folder), tuning.database_options(True), dict(self._families), access)
 

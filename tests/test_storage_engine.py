@@ -421,7 +421,7 @@ def test_a_reader_that_cannot_keep_up_says_so(tmp_path: Path, monkeypatch: pytes
     states = itertools.count()
     update = Mirror._update
     monkeypatch.setattr(Mirror, "_update", lambda mirror: (update(mirror)[0], next(states)))
-    monkeypatch.setattr("vsearch.storage.mirror._PATIENCE_S", 0.2)
+    monkeypatch.setattr("vsearch.storage.mirror._PATIENCE_S", 0.1)
     with pytest.raises(Locked, match="too fast") as caught:
         Engine.open(path, read_only=True)
     assert caught.value.retryable
