@@ -87,6 +87,7 @@ def build(
     builder.insert(nodes - sample, rows_done)
     buffers: dict[str, NDArray[Any]] = {
         **builder.graph._asdict(),
+        "scales": scales,
         "levels": builder.levels,
         "twins": twins,
         "entry": builder.entry,

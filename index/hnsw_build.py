@@ -82,6 +82,8 @@ class Builder:
         self.order = order[np.argsort(-levels[order].astype(np.int64), kind="stable")]
         self.done = 0
         self.levels = levels
+        if n and not squared:  # inner products of two rows, other than of a row and a query, may pass float32's range
+            scales = scales / max(scales.max(), np.finfo(np.float32).tiny)
         starts = (np.cumsum(levels, dtype=np.int64) - levels).astype(np.int32)
         self._links0 = np.full((n, 2 * m), -1, np.int32)
         self._links = np.full((int(levels.sum(dtype=np.int64)), m), -1, np.int32)

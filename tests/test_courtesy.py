@@ -45,24 +45,33 @@ def test_writes_never_wait_while_nobody_searches(clock: Clock) -> None:
 
 def test_back_to_back_writes_rest_while_others_search(clock: Clock) -> None:
     gate = Courtesy()
-    for _ in range(5):
-        gate.searching()
-        write(gate, clock, 0.01)
+    with gate.searching():
+        for _ in range(5):
+            write(gate, clock, 0.01)
     assert clock.slept_s == pytest.approx(4 * REST * 0.01)
+
+
+def test_a_thread_that_searches_and_writes_in_turn_never_waits(clock: Clock) -> None:
+    gate = Courtesy()
+    for _ in range(5):
+        with gate.searching():
+            clock.now_s += 0.001
+        write(gate, clock, 0.01)
+    assert clock.slept_s == 0
 
 
 def test_a_write_that_comes_later_does_not_wait(clock: Clock) -> None:
     gate = Courtesy()
     write(gate, clock, 0.01)
-    gate.searching()
     clock.now_s += 1.0
-    write(gate, clock, 0.01)
+    with gate.searching():
+        write(gate, clock, 0.01)
     assert clock.slept_s == 0
 
 
 def test_a_rest_is_bounded(clock: Clock) -> None:
     gate = Courtesy()
     write(gate, clock, 60.0)
-    gate.searching()
-    write(gate, clock, 0.01)
+    with gate.searching():
+        write(gate, clock, 0.01)
     assert clock.slept_s == pytest.approx(MAX_REST_S)

@@ -405,8 +405,12 @@ def test_a_reader_trusts_a_secondary_only_while_the_files_stay_the_same(
     assert (len(opened), reader.get(POINTS, b"a")) == (2, b"2")
     put(writer, (b"a", b"3"))
     reader.refresh()
+    assert reader._db is not None
     assert (len(opened), reader.get(POINTS, b"a")) == (2, b"3")  # the log has grown: the secondary reads on
     writer._families[POINTS].flush()
+    before = [table["name"] for table in reader._db.live_files()]
+    reader._db.try_catch_up_with_primary()
+    assert [table["name"] for table in reader._db.live_files()] == before  # it does not hear of the flush
     snapshot = reader.snapshot()
     reader.refresh()
     assert (len(opened), reader.get(POINTS, b"a")) == (3, b"3")  # files have changed: a new one

@@ -203,8 +203,8 @@ class Collection:
         request = parse_search(
             state.schema, queries, using, limit, offset, filter, params, score_threshold, with_payload, with_vectors
         )
-        self._courtesy.searching()
-        return search.run(state, request)
+        with self._courtesy.searching():
+            return search.run(state, request)
 
     def explain(
         self,

@@ -3,13 +3,15 @@
 Threads of one Python process share its global lock. A search needs it a few times for some microseconds, and each time
 it would wait behind a writer that prepares its next batch. So a writer that comes back at once, while others search,
 rests for a multiple of the time that its last write took. A write that comes alone never waits, nor does any write
-while nobody searches.
+while no search is in flight: one thread that searches and writes in turn is never held back.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 REST: Final = 3.0  # of the time of a write: back-to-back writes get a quarter of it
@@ -20,21 +22,28 @@ class Courtesy:
     """Of one collection: told of every search and every write."""
 
     def __init__(self) -> None:
-        self._searches = 0  # only ever compared with an earlier value, so a lost increment does no harm
-        self._seen = 0
+        self._searches = 0  # in flight
         self._busy_s = 0.0
         self._ended_s = 0.0
         self._gate = threading.Lock()
 
-    def searching(self) -> None:
-        self._searches += 1
+    @contextmanager
+    def searching(self) -> Iterator[None]:
+        """While a search goes on."""
+        with self._gate:
+            self._searches += 1
+        try:
+            yield
+        finally:
+            with self._gate:
+                self._searches -= 1
 
     def before_write(self) -> float:
         """Rest if it is due; returns the time at which the write begins."""
         with self._gate:
             due_s = self._ended_s + min(MAX_REST_S, self._busy_s * REST) - time.monotonic()
-            searched, self._seen = self._searches != self._seen, self._searches
-        if searched and due_s > 0:
+            searching = self._searches > 0
+        if searching and due_s > 0:
             time.sleep(due_s)
         return time.monotonic()
 
