@@ -8,6 +8,7 @@
    the processor's name and features to the key.
 3. Where no such folder can be written, kernels are compiled anew in every process.
 4. With NUMBA_DISABLE_JIT=1 a kernel is the plain Python function.
+5. Compiling that takes longer than a second is told (patience.py).
 
 Invariant: numba's own settings are left as they were, so the user's numba functions cache where they always did.
 """
@@ -27,11 +28,14 @@ from typing import Any, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from . import patience
+
 numba = import_module("numba")  # imported so because its type stubs cover only a part of it
 config: Any = import_module("numba.core.config")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+patience.watch()
 _decorating = threading.Lock()  # numba's cache folder is a global setting
 
 

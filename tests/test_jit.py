@@ -23,7 +23,7 @@ def package(tmp_path: Path) -> Path:
     index = root / "vsearch" / "index"
     index.mkdir(parents=True)
     (root / "vsearch" / "__init__.py").touch()
-    for name in ("__init__.py", "jit.py"):
+    for name in ("__init__.py", "jit.py", "patience.py"):
         shutil.copy(PACKAGE / "index" / name, index / name)
     (index / "leaf.py").write_text("from .jit import kernel\n\n@kernel\ndef leaf():\n    return 1\n")
     (index / "top.py").write_text(
