@@ -27,13 +27,12 @@ class Snapshot:
     def get(self, family: str, key: bytes) -> bytes | None:
         """The value of a key, or None."""
         with self._calls:
-            return _value(self._families[family], key)
+            return self._value(family, key)
 
     def get_many(self, family: str, keys: Sequence[bytes]) -> list[bytes | None]:
         """The value of each key, or None, in the order of the keys."""
         with self._calls:
-            taken = self._families[family]
-            return [_value(taken, key) for key in keys]
+            return [self._value(family, key) for key in keys]
 
     def scan(self, family: str, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """The keys from `start` to just before `end`, in order, with their values.
@@ -53,13 +52,15 @@ class Snapshot:
         """Lets go of RocksDB."""
         self._families.clear()
 
+    def _value(self, family: str, key: bytes) -> bytes | None:
+        """The binding tells a missing key from an error by the text alone.
 
-def _value(taken: RocksSnapshot, key: bytes) -> bytes | None:
-    """The binding tells a missing key from an error by the text alone."""
-    try:
-        value: bytes = taken[key]
-    except Exception as error:
-        if str(error).strip("'") == ABSENT:
-            return None
-        raise
-    return value
+        No local refers to RocksDB: a traceback would keep it, and the database could not be opened again.
+        """
+        try:
+            value: bytes = self._families[family][key]
+        except Exception as error:
+            if str(error).strip("'") == ABSENT:
+                return None
+            raise
+        return value

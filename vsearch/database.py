@@ -11,6 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TypeVar
@@ -51,15 +52,16 @@ class Database:
         self._lock = DirectoryLock(self.path)
         if not read_only:
             self._lock.acquire()
-        try:
+        opened = ExitStack()
+        opened.callback(self._lock.release)
+        with opened:
             self._engine = Engine.open(self.path, durability, read_only)
+            opened.callback(self._engine.close)
             self._manifests = manifest.load(self._engine)
             self._store = SegmentStore(self.path, read_only)
             if not read_only:
                 self._store.sweep({m.number: {e.name: e.files for e in m.segments} for m in self._manifests.values()})
-        except BaseException:
-            self._lock.release()
-            raise
+            opened.pop_all()  # all went well: they stay open until close
         self._seal = Loop("vsearch-seal", lambda: self._work(Maintenance.seal))
         self._reshape = Loop("vsearch-reshape", lambda: self._work(Maintenance.reshape))
 
