@@ -39,7 +39,8 @@ from .base import Buffers, Cost, Neighbours
 from .codes import encode
 from .flat import Flat, check_search, elements
 from .hnsw_build import Builder, find_twins
-from .hnsw_walk import UNSURE, Graph, make_scratch, read_only, search_rows
+from .hnsw_walk import UNSURE, Graph, make_scratch, search_rows
+from .jit import read_only
 from .scratch import Pool
 from .threads import run_ranges
 

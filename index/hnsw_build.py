@@ -40,9 +40,8 @@ from .hnsw_walk import (
     key_of,
     make_scratch,
     node_of,
-    read_only,
 )
-from .jit import kernel
+from .jit import kernel, read_only
 from .scratch import Pool
 from .simd import Int, dot_u8s8
 from .threads import run_ranges
@@ -52,7 +51,7 @@ MAX_BATCH: Final = 4096  # enough for every thread; bounds the memory of proposa
 MAX_LEVEL: Final = 30
 SEED: Final = 0x5EED
 
-_UNUSED: Final = np.iinfo(np.int64).max  # a place for a proposal that was not made; sorts last
+_UNUSED: Final = np.int64(np.iinfo(np.int64).max)  # a place for a proposal that was not made; sorts last
 _LOW: Final = 0xFFFFFFFF
 
 
@@ -275,7 +274,7 @@ def _accept(
                 keys[z] = keys[z - 1]
                 z -= 1
             keys[z] = key
-        kept = _select(graph, squared, keys, count, 0, width, chosen, other_code)
+        kept = _select(graph, squared, keys, count, np.int64(0), width, chosen, other_code)
         for j in range(width):
             own[j] = chosen[j] if j < kept else -1
 

@@ -57,13 +57,6 @@ class Scratch(NamedTuple):
     tally: IntArray  # [5]: the counters of `base.Cost`, the searches that were unsure, the number of the search
 
 
-def read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """A plain read-only view: kernels are compiled anew for every kind of array."""
-    view = np.asarray(array).view()
-    view.flags.writeable = False
-    return view
-
-
 def make_scratch(graph: Graph) -> Scratch:
     n, width = graph.links0.shape
     return Scratch(
