@@ -61,6 +61,7 @@ K_POWER: Final = 0.55  # the beam that keeps a recall grows as this power of k, 
 MARGIN: Final = 0.1  # share of the misses that a wanted recall allows, kept in reserve
 
 HOP_ROWS: Final = 8  # a node expanded costs as much as so many rows compared
+ROOM: Final = 4  # times as wide as the live share lets expect, a beam has met rows that the filter shuns
 
 _LARGEST: Final = float(np.finfo(np.float32).max)
 
@@ -195,6 +196,7 @@ class Hnsw:
         budget = count // HOP_ROWS  # nodes expanded in the time of an exact search
         if ef == 0 or ef * n >= budget * count:  # where a share of the rows is live, a beam passes the inverse of it
             return self._flat.search(queries, k, params, live)
+        room = ef if live is None else min(ROOM * ef * n // count, MAX_EF)
         nq = len(queries)
         ordinals, distances = np.empty((nq, k), np.int64), np.empty((nq, k), np.float32)
 
@@ -202,8 +204,8 @@ class Hnsw:
             with self._pool.take() as scratch:
                 search_rows(
                     self._graph, self._twins, self._entry, self._mean, self._vectors, self._squared,
-                    queries, first, last, min(k, count), ef, self._candidates(k, params), params.rescore, budget,
-                    bits, scratch, ordinals, distances,
+                    queries, first, last, min(k, count), ef, room + 1, self._candidates(k, params), params.rescore,
+                    budget, bits, scratch, ordinals, distances,
                 )  # fmt: skip
                 tally: list[int] = scratch.tally.tolist()
                 return tally

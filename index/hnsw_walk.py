@@ -258,6 +258,7 @@ def search_rows(
     last: Int,
     needed: Int,
     ef: Int,
+    room: Int,
     width: Int,
     rescore: bool,
     budget: Int,
@@ -274,7 +275,6 @@ def search_rows(
     """
     d, k = queries.shape[1], ordinals.shape[1]
     keys, rows, code = scratch.keys, scratch.rows, scratch.code
-    room = ef + 1 if live.shape[0] == 0 else MAX_EF + 1
     line = 64 // vectors.itemsize
     scratch.tally[:EPOCH] = 0
     for q in range(first, last):
