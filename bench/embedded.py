@@ -203,7 +203,9 @@ def _memory(path: Path, data: Wordnet, report: Report, base_bytes: int) -> None:
         "before = psutil.Process().memory_info().rss\n"
         "docs = vsearch.open(sys.argv[1]).collection('docs')\n"
         "queries = np.load(sys.argv[2])\n"
-        "docs.search_batch(queries); docs.search(queries[0], params=vsearch.SearchParams(exact=True))\n"
+        "for q in queries[:100]: docs.search(q)\n"
+        "docs.search_batch(queries, with_payload=False)\n"
+        "docs.search(queries[0], params=vsearch.SearchParams(exact=True))\n"
         "print(psutil.Process().memory_info().rss - before)\n"
     )
     with tempfile.NamedTemporaryFile(suffix=".npy") as file:

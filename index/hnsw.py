@@ -2,8 +2,8 @@
 
 1. `build` codes the rows (`codes`), builds the graph (`hnsw_build`) and measures how wide a beam gives which recall.
 2. A search walks the graph by codes (`hnsw_walk`) and compares the best candidates again from the stored vectors.
-3. Rows that are not live are walked through and not returned. Where few are live, or the walk has taken as long as
-   comparing all of them would, all of them are compared: so k rows are found whenever k are live.
+3. Rows that are not live are walked through and not returned. Where few are live, or the walk finds too few, or has
+   taken as long as comparing all live rows would, these are compared: so k rows are found whenever k are live.
 4. The beam is `params.ef`, or the narrowest that reached `params.recall` when the index was built. It was measured
    with rows that were not yet in the graph, moved far from where they were: queries are seldom like rows.
 
@@ -19,6 +19,7 @@ Buffers; an ordinal is the row's number in the segment, and a node of the graph 
 | `twins` | int32 [n] or [0] | the next row with an equal vector, or -1; only the first of them is in the graph |
 | `entry` | int64 [2] | the node where every search starts, and its level |
 | `calibration` | float32 [e, 2] | beams, and the recall of the nearest 10 measured with each, both ascending |
+| `oversampling` | float32 [1] | candidates compared again, as a multiple of k, where the search does not say |
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ K_POWER: Final = 0.55  # the beam that keeps a recall grows as this power of k, 
 MARGIN: Final = 0.1  # share of the misses that a wanted recall allows, kept in reserve
 
 HOP_ROWS: Final = 8  # a node expanded costs as much as so many rows compared
-ROOM: Final = 4  # times as wide as the live share lets expect, a beam has met rows that the filter shuns
+ROOM: Final = 4  # a beam this many times as wide as the share of live rows lets expect will not find enough of them
 
 _LARGEST: Final = float(np.finfo(np.float32).max)
 

@@ -9,10 +9,13 @@
    among old and new (`_accept`). No node is written by two threads.
 4. Rows with equal vectors would only link to each other. So only the first of them becomes a node; the others are its
    twins: `twins[i]` is the next row with the vector of row i, or -1.
+5. In the end, every node that cannot be reached from the entry is given a link (`Builder.join`).
 
 All distances are of codes. Links are chosen by the heuristic of the paper's algorithm 4: the closest first, but only
-if it is closer to the node than to all links chosen before.
-The prefix-doubling scheme: Manohar et al. 2024, ParlayANN, doi 10.1145/3627535.3638475.
+if it is closer to the node than to all links chosen before. Where that leaves a new node fewer than m / 2 links, the
+closest of the others fill them up: otherwise a few nodes in the middle of the data would be all that most link to.
+
+Inserting in growing batches: Manohar et al. 2024, ParlayANN, doi 10.1145/3627535.3638475.
 """
 
 from __future__ import annotations
