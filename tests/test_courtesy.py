@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from vsearch import courtesy
@@ -58,6 +60,21 @@ def test_a_thread_that_searches_and_writes_in_turn_never_waits(clock: Clock) -> 
             clock.now_s += 0.001
         write(gate, clock, 0.01)
     assert clock.slept_s == 0
+
+
+def test_a_search_of_another_thread_that_has_just_ended_counts(clock: Clock) -> None:
+    gate = Courtesy()
+    write(gate, clock, 0.001)
+
+    def search() -> None:
+        with gate.searching():
+            pass
+
+    thread = threading.Thread(target=search)
+    thread.start()
+    thread.join()
+    write(gate, clock, 0.001)
+    assert clock.slept_s == pytest.approx(REST * 0.001)
 
 
 def test_a_write_that_comes_later_does_not_wait(clock: Clock) -> None:

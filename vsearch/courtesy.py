@@ -3,7 +3,7 @@
 Threads of one Python process share its global lock. A search needs it a few times for some microseconds, and each time
 it would wait behind a writer that prepares its next batch. So a writer that comes back at once, while others search,
 rests for a multiple of the time that its last write took. A write that comes alone never waits, nor does any write
-while no search is in flight: one thread that searches and writes in turn is never held back.
+while no other thread searches: one that searches and writes in turn is never held back.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-REST: Final = 3.0  # of the time of a write: back-to-back writes get a quarter of it
+REST: Final = 5.0  # of the time of a write: back-to-back writes get a sixth of it
 MAX_REST_S: Final = 0.1
+RECENT_S: Final = 0.01  # between two searches of a busy reader there is less than this
 
 
 class Courtesy:
@@ -23,6 +24,7 @@ class Courtesy:
 
     def __init__(self) -> None:
         self._searches = 0  # in flight
+        self._last_search = (0, 0.0)  # the thread of the last one that ended, and when
         self._busy_s = 0.0
         self._ended_s = 0.0
         self._gate = threading.Lock()
@@ -37,12 +39,15 @@ class Courtesy:
         finally:
             with self._gate:
                 self._searches -= 1
+                self._last_search = (threading.get_ident(), time.monotonic())
 
     def before_write(self) -> float:
         """Rest if it is due; returns the time at which the write begins."""
         with self._gate:
             due_s = self._ended_s + min(MAX_REST_S, self._busy_s * REST) - time.monotonic()
-            searching = self._searches > 0
+            thread, ended_s = self._last_search
+            recent = thread != threading.get_ident() and time.monotonic() - ended_s < RECENT_S
+            searching = self._searches > 0 or recent
         if searching and due_s > 0:
             time.sleep(due_s)
         return time.monotonic()
