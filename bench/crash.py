@@ -270,9 +270,8 @@ def run(options: argparse.Namespace) -> None:
         for number in track(range(options.kills), "kills", console=console, disable=not console.is_terminal):
             kill_once(path, journal_path, seed + number, rng.uniform(0.01, 0.6))
         size = journal_path.stat().st_size
-    Console().print(
-        json.dumps({"bench": "crash", "seed": seed, "kills": options.kills, "lost": 0, "journal_bytes": size})
-    )
+    figures = {"bench": "crash", "seed": seed, "kills": options.kills, "lost": 0, "journal_bytes": size}
+    Console().print(json.dumps(figures), soft_wrap=True, highlight=False)
 
 
 if __name__ == "__main__":

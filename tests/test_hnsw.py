@@ -17,7 +17,7 @@ from vsearch.index import bitset, hnsw_build
 from vsearch.index.codes import coded_distance, encode, encode_query, row_as_query
 from vsearch.index.flat import Flat
 from vsearch.index.hnsw import DEFAULT_BEAM, HOP_ROWS, Hnsw, build
-from vsearch.index.hnsw_build import find_twins
+from vsearch.index.hnsw_build import Builder, find_twins
 from vsearch.index.hnsw_walk import distance_of, node_of, pack
 from vsearch.types import MAX_EF, SearchParams
 
@@ -187,6 +187,17 @@ def test_filters_of_every_density(share: float, seed: int) -> None:
     assert (found.cost.hops > 0) == (share >= 0.5), "few are compared without the graph, many with it"
 
 
+def test_a_filter_does_not_narrow_the_beam(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    vectors, queries, _ = data("cosine", rng, 4000, 100)
+    reader, flat, params = index(vectors), Flat(vectors, {}, "dot"), SearchParams(ef=12)
+    live = bitset.from_mask(rng.random(4000) < 0.4)
+    found = walked(reader, queries, 10, params, live)
+    assert found.cost.distances < 100 * bitset.count(live) / 2, "none was left to the exact search"
+    usual = recall(walked(reader, queries, 10, params), flat.search(queries, 10, EXACT))
+    assert recall(found, flat.search(queries, 10, EXACT, live)) > usual - 0.05
+
+
 def test_a_filter_of_far_rows_finds_as_many_as_there_are(seed: int) -> None:
     """The walk starts among rows that are all dead; it gives up in time, and all live rows are compared."""
     rng = np.random.default_rng(seed)
@@ -255,6 +266,23 @@ def test_links(norms: float, seed: int) -> None:
     entry, top = made["entry"].tolist()
     assert top == levels.max() == levels[entry]
     assert reached(links0, entry) == set(nodes.tolist()), "every node can be found"
+    assert (links0[nodes] >= 0).sum(axis=1).mean() > 0.75 * M
+
+
+def test_nodes_that_lost_all_links_to_them_are_joined_again(seed: int) -> None:
+    vectors = clustered(np.random.default_rng(seed), 1000, 16)
+    codes, scales, _ = encode(vectors, "dot")
+    builder = Builder(codes, scales, find_twins(vectors), False, M, 60, 1)
+    builder.insert(1000)
+    links0, entry = builder._links0, int(builder.entry[0])
+    lost = np.setdiff1d(np.arange(0, 1000, 20), entry)
+    for row in links0:
+        kept = row[(row >= 0) & ~np.isin(row, lost)]
+        row[:] = -1
+        row[: len(kept)] = kept
+    assert not reached(links0, entry) & set(lost.tolist())
+    builder.join()
+    assert reached(links0, entry) == set(range(1000))
 
 
 def test_buffers_mapped_from_files_give_the_same(tmp_path: Path, seed: int) -> None:
