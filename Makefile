@@ -4,11 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help demo test lint types clean
+.PHONY: help demo test fuzz lint types clean
 
 help:
 	@echo "make demo    install into $(VENV) and run the demo: 5,000 documents, searched by meaning"
 	@echo "make test    run the tests"
+	@echo "make fuzz    schemathesis over the server's interface, for five minutes"
 	@echo "make lint    ruff"
 	@echo "make types   mypy"
 	@echo "make clean   remove $(VENV) and everything that was built"
@@ -18,6 +19,9 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -q
+
+fuzz: $(VENV)/installed-dev
+	$(BIN)/python -m tests.fuzz --seconds 300
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

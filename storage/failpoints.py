@@ -48,6 +48,12 @@ SEGMENT_PUBLISH_AFTER: Final = "segment.publish.after"
 SEGMENT_ADD_FILE_BEFORE: Final = "segment.add_file.before"
 SEGMENT_ADD_FILE_AFTER: Final = "segment.add_file.after"
 
+# vsearch/snapshots.py: around the steps that decide what a crash leaves.
+SNAPSHOT_CUT: Final = "snapshot.cut"
+SNAPSHOT_PACKED: Final = "snapshot.packed"
+RESTORE_UNPACKED: Final = "restore.unpacked"
+RESTORE_COPIED: Final = "restore.copied"
+
 _NAMES: Final = frozenset(
     value for name, value in list(globals().items()) if name.isupper() and isinstance(value, str) and name != "VARIABLE"
 )

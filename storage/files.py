@@ -18,8 +18,9 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from types import TracebackType
 from typing import Any, Final
 
@@ -30,9 +31,13 @@ from vsearch.errors import Corruption, DurabilityError
 from . import failpoints
 
 TEMPORARY_PREFIX: Final = ".tmp-"  # what starts with it was never finished and may be removed when nobody is writing
+SPOOL_PREFIX: Final = TEMPORARY_PREFIX + "spool-"
 DAMAGED_HINT: Final = "An index file can be rebuilt from its vectors; restore any other file from a backup"
 _WRITE_BUFFER_BYTES: Final = 1 << 20  # gathers many small arrays into few system calls
+COPY_BYTES: Final = 1 << 20  # read at a time where a file is read from front to back
 _HASH_CHUNK_BYTES: Final = 16 << 20
+
+_NO_LINKS: Final = (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 _HINTS: Final = {
     errno.ENOSPC: "The disk is full: free space, then reopen the database",
@@ -126,10 +131,84 @@ def remove_tree(path: Path) -> None:
     sync_directory(path.parent)
 
 
+def link(source: Path, target: Path) -> None:
+    """Gives a file a second name, in a folder that is made when it is missing; copies it where there are no hard links.
+
+    Names are not synced: see `sync_tree`. Raises FileNotFoundError, FileExistsError, DurabilityError.
+    """
+    with _durable(target, "link"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source, target, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            with open(source, "rb") as original, WritableFile(target) as copy:
+                while piece := original.read(COPY_BYTES):
+                    copy.write(piece)
+
+
+def sync_tree(path: Path) -> None:
+    """Makes all names in a folder, and in the folders within it, durable."""
+    for folder, _, _ in os.walk(path):
+        sync_directory(Path(folder))
+
+
+def discard(path: Path) -> None:
+    """Removes whatever has this name: a folder and all in it, a file, or a symbolic link."""
+    if path.is_dir() and not path.is_symlink():
+        remove_tree(path)
+    else:
+        remove_file(path)
+
+
+def entries(path: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder, by name; nothing for one that is missing."""
+    if not path.is_dir():
+        return []
+    with os.scandir(path) as found:
+        return sorted(found, key=lambda entry: entry.name)
+
+
 def open_descriptor(path: Path) -> int:
     """Opens a file for reading and writing, creating it; the caller closes the descriptor. For lock files."""
     with _durable(path, "open"):
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+
+class Spool:
+    """A temporary file being filled: never synced, since nobody looks for it after a crash."""
+
+    def __init__(self, path: Path, file: Any) -> None:
+        self.path = path
+        self.nbytes = 0
+        self._file = file
+
+    def write(self, data: bytes) -> None:
+        """Appends bytes."""
+        with _durable(self.path, "write"):
+            self._file.write(data)
+        self.nbytes += len(data)
+
+    def flush(self) -> None:
+        """Lets others read what was written, under `path`."""
+        with _durable(self.path, "write"):
+            self._file.flush()
+
+
+@contextmanager
+def spool(folder: Path) -> Iterator[Spool]:
+    """A temporary file in a folder, removed at the end. Raises DurabilityError when the disk refuses."""
+    with ExitStack() as opened:
+        with _durable(folder, "create a file in"):
+            file = opened.enter_context(NamedTemporaryFile(prefix=SPOOL_PREFIX, dir=folder))
+        yield Spool(Path(file.name), file)
+
+
+def sweep_spools(folder: Path) -> None:
+    """Removes the temporary files that a killed process left behind; only while nobody else has any there."""
+    for path in folder.glob(f"{SPOOL_PREFIX}*"):
+        remove_file(path)
 
 
 def map_file(path: Path) -> Any:

@@ -3,9 +3,12 @@
 Keys of the family `manifest`:
 
     c, name           -> the collection's Manifest (msgpack: {"version": 1, ...})
+    a, name           -> the name of the collection that this alias stands for (UTF-8)
     n                 -> u64: the next collection's number; numbers are never used twice, so that keys of a deleted
                          collection can never be taken for those of a new one
     p, number (u32)   -> u64: the highest pid ever given in the collection, written with every batch that gives one
+    r, number (u32)   -> nothing: a collection is being restored under this number. The batch with its manifest removes
+                         the mark; one that is found at open means that what there is under the number is a remainder
 
 A manifest becomes true when the batch that holds it is committed. Every decoded manifest keeps these rules, or it is
 Corruption: segments are in the order of their pids, their ranges do not overlap, and none reaches above `sealed_pid`.
@@ -26,8 +29,12 @@ from .rocks import MANIFEST, Batch, Engine
 VERSION: Final = 1
 _COLLECTION: Final = b"c"
 _COLLECTION_END: Final = b"d"
+_ALIAS: Final = b"a"
+_ALIAS_END: Final = b"b"
 _NEXT_NUMBER: Final = b"n"
 _LAST_PID: Final = b"p"
+_RESTORING: Final = b"r"
+_RESTORING_END: Final = b"s"
 _MAX_NUMBER: Final = 0xFFFFFFFF  # a number is the first four bytes of its keys
 
 
@@ -180,7 +187,51 @@ def put(batch: Batch, manifest: Manifest) -> None:
 def remove(batch: Batch, manifest: Manifest) -> None:
     """Removes a collection's manifest and its highest pid; its points and segments are the caller's to remove."""
     batch.delete(MANIFEST, _key(manifest.name))
-    batch.delete(MANIFEST, _LAST_PID + keys.prefix(manifest.number))
+    remove_last_pid(batch, manifest.number)
+
+
+def load_aliases(engine: Engine) -> dict[str, str]:
+    """The collection that each alias stands for. Raises Corruption, naming the database."""
+    try:
+        rows = engine.scan(MANIFEST, _ALIAS, _ALIAS_END)
+        return {key[len(_ALIAS) :].decode(): value.decode() for key, value in rows}
+    except UnicodeDecodeError as error:
+        message = f"database {engine.path} has an alias that is not UTF-8: {error}"
+        raise Corruption(message, "Restore the directory from a backup") from error
+
+
+def put_alias(batch: Batch, alias: str, collection: str) -> None:
+    """Lets an alias stand for a collection, instead of any before."""
+    batch.put(MANIFEST, _ALIAS + alias.encode(), collection.encode())
+
+
+def remove_alias(batch: Batch, alias: str) -> None:
+    """Removes an alias; an absent one is fine."""
+    batch.delete(MANIFEST, _ALIAS + alias.encode())
+
+
+def keep_only(batch: Batch, engine: Engine, manifest: Manifest) -> None:
+    """Removes from this family all that is of other collections, and aliases."""
+    kept = (_key(manifest.name), _LAST_PID + keys.prefix(manifest.number), _NEXT_NUMBER)
+    for key, _ in engine.scan(MANIFEST, b"", b"\xff"):
+        if key not in kept:
+            batch.delete(MANIFEST, key)
+
+
+def restoring(engine: Engine) -> list[int]:
+    """The numbers of collections that are being restored."""
+    start, end = _RESTORING, _RESTORING_END
+    return [int.from_bytes(key[len(_RESTORING) :], "big") for key, _ in engine.scan(MANIFEST, start, end)]
+
+
+def put_restoring(batch: Batch, number: int) -> None:
+    """Marks a number as that of a collection being restored."""
+    batch.put(MANIFEST, _RESTORING + keys.prefix(number), b"")
+
+
+def remove_restoring(batch: Batch, number: int) -> None:
+    """Removes that mark."""
+    batch.delete(MANIFEST, _RESTORING + keys.prefix(number))
 
 
 def next_number(engine: Engine) -> int:
@@ -201,6 +252,11 @@ def last_pid(engine: Engine, number: int) -> int:
 def put_last_pid(batch: Batch, number: int, pid: int) -> None:
     """Stores the highest pid ever given in a collection."""
     batch.put(MANIFEST, _LAST_PID + keys.prefix(number), keys.pid_value(pid))
+
+
+def remove_last_pid(batch: Batch, number: int) -> None:
+    """Removes it; for a number that is never used again."""
+    batch.delete(MANIFEST, _LAST_PID + keys.prefix(number))
 
 
 def _counter(engine: Engine, key: bytes, default: int) -> int:

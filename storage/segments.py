@@ -30,8 +30,8 @@ from .manifest import FileEntry, SegmentEntry
 from .stamp import SEGMENTS_FOLDER
 
 COLUMNS_FILE: Final = "payload.arrow"
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")  # of segments and files; so none is hidden or a way out
-_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,9}")
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")  # of segments and files; so none is hidden or a way out
+NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,9}")
 
 
 class SegmentDraft:
@@ -138,6 +138,26 @@ class SegmentStore:
         failpoints.reach(failpoints.SEGMENT_ADD_FILE_AFTER)
         return FileEntry(writer.checksum, writer.nbytes)
 
+    def adopt(self, source: SegmentStore, source_number: int, entry: SegmentEntry, number: int) -> None:
+        """Takes over a segment of a store on the same file system, as one of collection `number`, by hard links.
+
+        Nothing is durable before `sync_collection`. Raises Corruption when a file is missing.
+        """
+        self._writable()
+        for file_name in entry.files:
+            original = source._folder(source_number, entry.name) / _checked(file_name)
+            try:
+                files.link(original, self._folder(number, entry.name) / file_name)
+            except FileNotFoundError:
+                raise Corruption(f"{original} is missing", files.DAMAGED_HINT) from None
+
+    def sync_collection(self, number: int) -> None:
+        """Makes the names of all segments of a collection durable."""
+        if self._collection(number).is_dir():
+            files.sync_tree(self._collection(number))
+            files.sync_directory(self._root)
+            files.sync_directory(self._root.parent)
+
     def open_arrays(self, number: int, name: str, file_name: str, kind: str, verify: bool = False) -> ArrayFile:
         """Maps an array file of a segment; `verify` reads and checks all of it. Raises Corruption."""
         return arrayfile.read(self._folder(number, name) / _checked(file_name), kind, verify)
@@ -165,17 +185,17 @@ class SegmentStore:
         """
         self._writable()
         removed: list[str] = []
-        for collection in _entries(self._root):
-            segments = live.get(int(collection.name)) if _NUMBER.fullmatch(collection.name) else None
+        for collection in files.entries(self._root):
+            segments = live.get(int(collection.name)) if NUMBER.fullmatch(collection.name) else None
             if segments is None or not collection.is_dir(follow_symlinks=False):
                 removed.append(self._discard(collection))
                 continue
-            for segment in _entries(Path(collection.path)):
+            for segment in files.entries(Path(collection.path)):
                 if segment.name not in segments or not segment.is_dir(follow_symlinks=False):
                     removed.append(self._discard(segment))
                     continue
                 keep = segments[segment.name]
-                removed += [self._discard(file) for file in _entries(Path(segment.path)) if file.name not in keep]
+                removed += [self._discard(file) for file in files.entries(Path(segment.path)) if file.name not in keep]
         return removed
 
     def check(self, number: int, entry: SegmentEntry) -> list[str]:
@@ -218,26 +238,16 @@ class SegmentStore:
 
     def _discard(self, entry: os.DirEntry[str]) -> str:
         path = Path(entry.path)
-        if entry.is_dir(follow_symlinks=False):
-            files.remove_tree(path)
-        else:
-            files.remove_file(path)
+        files.discard(path)
         return str(path.relative_to(self._root))
 
 
 def _checked(name: str) -> str:
     """A name that is safe as one step of a path."""
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         hint = "Use up to 128 letters, digits, dots, dashes and underscores, a letter or digit first"
         raise InvalidArgument(f"{name!r} cannot name a segment or a file", hint)
     return name
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:
-        return sorted(entries, key=lambda entry: entry.name)
 
 
 def _measure(path: Path, file_name: str, expected: FileEntry) -> FileEntry:

@@ -58,15 +58,21 @@ def visits(action: Callable[[], None], record: Path) -> list[str]:
     return [f"{name}:{names[: i + 1].count(name)}" for i, name in enumerate(names)]
 
 
-def kill_everywhere(folder: Path, action: Callable[[Path], None], check: Callable[[Path, str], None]) -> int:
+def kill_everywhere(
+    folder: Path, action: Callable[[Path], None], check: Callable[[Path, str], None], every_visit: bool = True
+) -> int:
     """Runs `action` on copies of `folder`, killed at each visit of a failpoint, and `check` on what each kill leaves.
 
-    Returns how many kills there were.
+    Without `every_visit` only the first and the last visit of each failpoint kill. Returns how many kills there were.
     """
     copy = folder.with_name(f"{folder.name}-copy")
     shutil.copytree(folder, copy)
     points = visits(lambda: action(copy), folder.with_name("visits"))
     shutil.rmtree(copy)
+    if not every_visit:
+        names = [point.split(":")[0] for point in points]
+        ends = {name: (names.index(name), len(names) - 1 - names[::-1].index(name)) for name in names}
+        points = [point for i, point in enumerate(points) if i in ends[names[i]]]
     for point in points:
         name, visit = point.split(":")
         shutil.copytree(folder, copy)

@@ -37,14 +37,14 @@ def _small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class DatabaseAgainstDict(RuleBasedStateMachine):
-    """`self.model`: id -> (vector, payload)."""
+    """`self.model`: id -> (vector or None, payload)."""
 
     def __init__(self) -> None:
         super().__init__()
         # Memory where there is some: this is about what is stored, not about when, and disks are slow to sync.
         self.folder = tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
         self.operations = 0
-        self.model: dict[Any, tuple[list[int], dict[str, Any]]] = {}
+        self.model: dict[Any, tuple[list[int] | None, dict[str, Any]]] = {}
 
     @initialize(kind=st.sampled_from(["flat", "hnsw"]))
     def create(self, kind: Any) -> None:
@@ -92,10 +92,37 @@ class DatabaseAgainstDict(RuleBasedStateMachine):
 
     @rule(n=st.integers(0, 5))
     def delete_matching(self, n: int) -> None:
-        gone = [name for name, (_, body) in self.model.items() if body["n"] == n]
+        gone = self.named(n)
         assert self.docs.delete(filter=F("n") == n) == len(gone)
         for name in gone:
             del self.model[name]
+
+    @rule(names=st.lists(ids, min_size=1, max_size=4), body=payloads, whole=st.booleans())
+    def edit_payloads(self, names: list[Any], body: dict[str, Any], whole: bool) -> None:
+        edit = self.docs.overwrite_payload if whole else self.docs.set_payload
+        if not all(name in self.model for name in names):
+            with pytest.raises(vsearch.NotFound):
+                edit(body, ids=names)
+            return
+        assert edit(body, ids=names) == len(set(names))
+        for name in set(names):
+            row, old = self.model[name]
+            self.model[name] = (row, body if whole else {**old, **body})
+
+    @rule(n=st.integers(0, 5), key=st.sampled_from(["n", "tags"]))
+    def delete_key(self, n: int, key: str) -> None:
+        edited = self.named(n)
+        assert self.docs.delete_payload([key], filter=F("n") == n) == len(edited)
+        for name in edited:
+            row, old = self.model[name]
+            self.model[name] = (row, {k: value for k, value in old.items() if k != key})
+
+    @rule(n=st.integers(0, 5))
+    def delete_vectors(self, n: int) -> None:
+        edited = self.named(n)
+        assert self.docs.delete_vectors(["v"], filter=F("n") == n) == len(edited)
+        for name in edited:
+            self.model[name] = (None, self.model[name][1])
 
     @rule()
     def optimize(self) -> None:
@@ -117,13 +144,16 @@ class DatabaseAgainstDict(RuleBasedStateMachine):
     @rule(query=vectors, limit=st.integers(1, 30), n=st.none() | st.integers(0, 5), exact=st.booleans())
     def search(self, query: list[int], limit: int, n: int | None, exact: bool) -> None:
         condition = None if n is None else F("n") <= n
-        names = [name for name, (_, body) in self.model.items() if n is None or body["n"] <= n]
+        names = [
+            name for name, (row, body) in self.model.items() if row is not None and (n is None or body.get("n", 9) <= n)
+        ]
         hits = self.docs.search(query, limit=limit, filter=condition, params=vsearch.SearchParams(exact=exact, ef=64))
         assert len(hits) == min(limit, len(names))
         assert len(set(hits.point_ids)) == len(hits)
         assert set(hits.point_ids) <= set(names)
         for hit in hits:
             row, body = self.model[hit.id]
+            assert row is not None
             assert hit.score == pytest.approx(-float(np.linalg.norm(np.subtract(row, query))), abs=1e-5)
             assert hit.payload == body
         if exact and names:
@@ -144,7 +174,11 @@ class DatabaseAgainstDict(RuleBasedStateMachine):
         assert {point.id: point.payload for point in page} == {name: body for name, (_, body) in self.model.items()}
         for point in page:
             assert point.vectors is not None
-            assert point.vectors["v"].tolist() == self.model[point.id][0]
+            row = self.model[point.id][0]
+            assert {name: vector.tolist() for name, vector in point.vectors.items()} == ({"v": row} if row else {})
+
+    def named(self, n: int) -> list[Any]:
+        return [name for name, (_, body) in self.model.items() if body.get("n") == n]
 
     def teardown(self) -> None:
         if hasattr(self, "db"):

@@ -34,11 +34,18 @@ FOUNDATION = {"vsearch.errors", "vsearch.types"}
 ONLY_IN = {
     **dict.fromkeys(("numba", "llvmlite", "faiss", "hnswlib", "cupy"), ("index/",)),
     **dict.fromkeys(("rocksdict", "pyarrow", "xxhash"), ("storage/",)),
-    **dict.fromkeys(("fastapi", "starlette", "uvicorn", "pydantic", "prometheus_client"), ("api/",)),
+    **dict.fromkeys(("uvicorn", "pydantic", "orjson", "prometheus_client", "python_multipart"), ("api/",)),
+    "opentelemetry": ("api/traces.py",),
+    "httpx": ("vsearch/remote/",),
     **dict.fromkeys(("typer", "rich"), ("vsearch/cli/", "vsearch/demo.py", "vsearch/__main__.py")),
 }
-HEAVY = ("numba", "llvmlite", "faiss", "hnswlib", "cupy", "rocksdict", "pyarrow", "fastapi", "typer", "rich")
-DISTRIBUTIONS = {"faiss-cpu": "faiss", "prometheus-client": "prometheus_client"}  # where the import has another name
+HEAVY = ("numba", "llvmlite", "cupy", "rocksdict", "pyarrow", "uvicorn", "pydantic", "httpx", "typer", "rich")
+DISTRIBUTIONS = {  # where the import has another name
+    "faiss-cpu": "faiss",
+    "prometheus-client": "prometheus_client",
+    "python-multipart": "python_multipart",
+    "opentelemetry-sdk": "opentelemetry",
+}
 
 BANNED_IMPORTS = {
     **dict.fromkeys(("pickle", "cPickle", "shelve", "marshal", "dill", "cloudpickle"), "runs code from stored bytes"),
@@ -114,7 +121,7 @@ def layers(module: Module) -> Findings:
     """index/ and storage/ build on errors and types alone, these on nothing; the core does not know api/."""
     folder = module.path.split("/")[0]
     for line, name, dots in module.imports():
-        if dots > 1:
+        if dots > (len(module.package) - 1 if folder in LAYERS[1:] else 1):
             yield line, "a relative import that leaves its folder: write the absolute name"
         if not dots and folder in LAYERS[1:] and f"{name}.".startswith(f"vsearch.{folder}."):
             yield line, "an absolute import within its folder: write it relative"
@@ -235,6 +242,7 @@ def test_sources_keep_the_rule(rule: Callable[[Module], Findings]) -> None:
         (layers, "index/a.py", "def f():\n    import vsearch.storage.files"),
         (layers, "index/a.py", "from vsearch.index.b import c"),
         (layers, "storage/a.py", "from ..index import flat"),
+        (layers, "api/b/a.py", "from ...collection import Collection"),
         (layers, "vsearch/a.py", "from vsearch.api.app import create_app"),
         (layers, "vsearch/types.py", "from .filters import F"),
         (layers, "vsearch/cli/a.py", "from ..collection import Collection"),
@@ -269,6 +277,7 @@ def test_a_broken_rule_is_found(rule: Callable[[Module], Findings], path: str, s
         (layers, "index/a.py", "from vsearch.errors import Closed\nfrom .b import c\nfrom vsearch import types"),
         (layers, "vsearch/a.py", "from vsearch.index import flat\nfrom vsearch.storage.files import lock"),
         (layers, "api/a.py", "from vsearch.database import open"),
+        (layers, "api/b/a.py", "from ..c import d"),
         (third_party, "index/a.py", "import numba, math\nimport numpy as np"),
         (banned, "storage/a.py", "open('a')\nopen('a', 'rb')\npath.open()\npath.open('rb')\nengine.open(path)"),
         (banned, "storage/files.py", "open('a', 'wb')"),

@@ -27,21 +27,30 @@ from vsearch.errors import (
     Locked,
     MissingExtra,
     NotFound,
+    NotSupported,
+    PermissionDenied,
     ReadOnly,
+    ResourceExhausted,
+    Timeout,
+    Unavailable,
     UnsupportedFormat,
     VSearchError,
 )
 from vsearch.filters import F, min_should
-from vsearch.hits import Hit, Hits, Page, Point
+from vsearch.hits import FacetValue, Hit, Hits, Page, Point, SnapshotInfo
 from vsearch.types import Dense, Durability, SearchParams
 
 if TYPE_CHECKING:
     from vsearch.collection import Collection
     from vsearch.database import Database
     from vsearch.planner import Plan
+    from vsearch.remote.asynchronous import AsyncCollection, AsyncDatabase
+    from vsearch.remote.blocking import RemoteCollection, RemoteDatabase
 
 __all__ = [
     "AlreadyExists",
+    "AsyncCollection",
+    "AsyncDatabase",
     "Closed",
     "Collection",
     "Corruption",
@@ -50,6 +59,7 @@ __all__ = [
     "DimensionMismatch",
     "DurabilityError",
     "F",
+    "FacetValue",
     "Hit",
     "Hits",
     "InvalidArgument",
@@ -58,21 +68,39 @@ __all__ = [
     "Locked",
     "MissingExtra",
     "NotFound",
+    "NotSupported",
     "Page",
+    "PermissionDenied",
     "Plan",
     "Point",
     "ReadOnly",
+    "RemoteCollection",
+    "RemoteDatabase",
+    "ResourceExhausted",
     "SearchParams",
+    "SnapshotInfo",
+    "Timeout",
+    "Unavailable",
     "UnsupportedFormat",
     "VSearchError",
     "__version__",
+    "connect",
+    "connect_async",
     "min_should",
     "open",
 ]
 
 __version__ = "0.1.0"
 
-_LAZY = {"Collection": "vsearch.collection", "Database": "vsearch.database", "Plan": "vsearch.planner"}
+_LAZY = {
+    "AsyncCollection": "vsearch.remote.asynchronous",
+    "AsyncDatabase": "vsearch.remote.asynchronous",
+    "Collection": "vsearch.collection",
+    "Database": "vsearch.database",
+    "Plan": "vsearch.planner",
+    "RemoteCollection": "vsearch.remote.blocking",
+    "RemoteDatabase": "vsearch.remote.blocking",
+}
 
 
 def open(path: str | Path, durability: Durability = "sync", read_only: bool = False) -> Database:
@@ -87,6 +115,35 @@ def open(path: str | Path, durability: Durability = "sync", read_only: bool = Fa
     from vsearch.database import Database
 
     return Database(path, durability, read_only)
+
+
+def connect(
+    url: str, api_key: str | None = None, timeout_s: float | None = 60.0, verify: bool | str = True
+) -> RemoteDatabase:
+    """A database on a server (`vsearch serve`), with the methods and errors of one opened here.
+
+    `url`: "http://localhost:6333", also with a path. `timeout_s`: how long to wait for a connection, and then whenever
+    the server is silent; None waits without end, as do calls that may take long, such as `optimize`. `verify`: whether
+    the certificate of an https server is checked, or a file or folder of certificates to check it with.
+
+    Nothing is sent before the first call. Raises InvalidArgument.
+    """
+    from vsearch.remote.blocking import RemoteDatabase
+    from vsearch.remote.protocol import Server
+
+    server = Server(url, api_key, timeout_s, verify)
+    return RemoteDatabase(server, server.transport())
+
+
+def connect_async(
+    url: str, api_key: str | None = None, timeout_s: float | None = 60.0, verify: bool | str = True
+) -> AsyncDatabase:
+    """As `connect`, for asyncio: the methods are coroutines. Not itself to be awaited."""
+    from vsearch.remote.asynchronous import AsyncDatabase
+    from vsearch.remote.protocol import Server
+
+    server = Server(url, api_key, timeout_s, verify)
+    return AsyncDatabase(server, server.async_transport())
 
 
 def __getattr__(name: str) -> Any:

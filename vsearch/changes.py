@@ -10,26 +10,26 @@ tombstone; `ids` always points at the newest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vsearch.errors import AlreadyExists, NotFound
+from vsearch.edits import Edit, new_versions
+from vsearch.errors import AlreadyExists
 from vsearch.filters import Node
-from vsearch.points import NEVER, PointBatch, decode_point, encode_point, now_ms
-from vsearch.reading import matching_rows
+from vsearch.points import NEVER, PointBatch, decode_point, now_ms
+from vsearch.reading import matches
 from vsearch.state import State
 from vsearch.storage import keys, manifest
 from vsearch.storage.rocks import IDS, POINTS, TOMBSTONES, UNSEALED
-from vsearch.types import IntArray, Payload, PointId
+from vsearch.types import IntArray
 
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Write points. `insert`: fail when an id exists."""
+    """Write points, each id once. `vector_records`: those of the batch. `insert`: fail when an id exists."""
 
     batch: PointBatch
     vector_records: list[bytes]
@@ -42,7 +42,7 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Delete by encoded id. `expired_only`: leave alone what was written anew or lives on."""
+    """Delete by encoded id, each once. `expired_only`: leave alone what was written anew or lives on."""
 
     id_keys: Sequence[bytes]
     expired_only: bool = False
@@ -63,22 +63,7 @@ class DeleteMatching:
         return 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
-    """Merge keys into a point's payload, replace some of its vectors, or change its expiry (None: leave it)."""
-
-    id: PointId
-    id_key: bytes
-    payload: Payload | None
-    vectors: Mapping[str, NDArray[Any]]  # field -> [1, d] in the stored dtype
-    expires_ms: int | None
-
-    @property
-    def points(self) -> int:
-        return 1
-
-
-AnyChange = Put | Delete | DeleteMatching | Update
+AnyChange = Put | Delete | DeleteMatching | Edit
 
 
 @dataclass(slots=True)
@@ -101,26 +86,21 @@ class Stage:
             return self._put(change)
         if isinstance(change, Delete):
             return self._delete(change)
-        if isinstance(change, Update):
-            return self._update(change)
+        if isinstance(change, Edit):
+            return self._edit(change)
         return self._delete_matching(change)
 
     def reads_view(self, change: AnyChange) -> bool:
         """Whether the change looks at the view, and so needs what is staged to be committed first."""
-        return isinstance(change, Update | DeleteMatching) and bool(self.rows or self.dead)
+        return isinstance(change, Edit | DeleteMatching) and bool(self.rows or self.dead)
 
     def close(self) -> None:
         """Record the highest pid in the batch, so that none is ever given twice."""
         manifest.put_last_pid(self.batch, self.state.number, self.next_pid - 1)
 
-    def _put(self, change: Put) -> list[PointId]:
-        batch, vector_records = change.batch, change.vector_records
+    def _put(self, change: Put) -> None:
+        batch = change.batch
         prefix = keys.prefix(self.state.number)
-        last = {key: row for row, key in enumerate(batch.keys)}
-        if len(last) < len(batch):
-            rows = np.array(sorted(last.values()), np.int64)
-            vector_records = [vector_records[row] for row in rows.tolist()]
-            batch = batch.take(rows)
         id_keys = [prefix + key for key in batch.keys]
         old = self._lookup(id_keys)
         if change.insert:
@@ -135,14 +115,13 @@ class Stage:
         pid_keys = [keys.pid_key(self.state.number, pid) for pid in pids.tolist()]
         self.batch.put_all(IDS, zip(id_keys, map(keys.pid_value, pids.tolist()), strict=True))
         self.batch.put_all(POINTS, zip(pid_keys, batch.records, strict=True))
-        self.batch.put_all(UNSEALED, zip(pid_keys, vector_records, strict=True))
+        self.batch.put_all(UNSEALED, zip(pid_keys, change.vector_records, strict=True))
         self.pids.update(zip(id_keys, pids.tolist(), strict=True))
         self.rows.append((batch, pids))
-        return change.batch.ids
 
     def _delete(self, change: Delete) -> int:
         prefix = keys.prefix(self.state.number)
-        id_keys = [prefix + key for key in dict.fromkeys(change.id_keys)]
+        id_keys = [prefix + key for key in change.id_keys]
         deleted = 0
         for id_key, pid in zip(id_keys, self._lookup(id_keys), strict=True):
             if pid is None:
@@ -156,43 +135,19 @@ class Stage:
 
     def _delete_matching(self, change: DeleteMatching) -> int:
         prefix, deleted = keys.prefix(self.state.number), 0
-        for source in self.state.view.sources:
-            rows = np.flatnonzero(matching_rows(self.state, self.state.view, source, change.node, now_ms()))
+        for source, mask in matches(self.state, self.state.view, change.node, now_ms()):
+            rows = np.flatnonzero(mask)
             pids = source.segment.pids[rows].tolist()
             for point_id, pid in zip(source.segment.ids_at(rows.tolist()), pids, strict=True):
                 self._forget(prefix + keys.encode_id(point_id), pid)
             deleted += len(pids)
         return deleted
 
-    def _update(self, change: Update) -> None:
-        """A new version made of the stored one: read, merge, write."""
-        state = self.state
-        id_key = keys.prefix(state.number) + change.id_key
-        pid = self._lookup([id_key])[0]
-        record = None if pid is None else state.engine.get(POINTS, keys.pid_key(state.number, pid))
-        place = None if pid is None else state.view.locate(pid)
-        if record is None or place is None or (pid is not None and self._expired(pid)):
-            raise NotFound(f"no point with id {change.id!r}", "Use upsert to create it")
-        _, payload, expires_ms = decode_point(record)
-        if change.payload is not None:
-            payload = {**(payload or {}), **change.payload}
-        if change.expires_ms is not None:
-            expires_ms = change.expires_ms
-        source, row = place
-        vectors = dict(change.vectors)
-        for name in state.schema:
-            present = source.segment.present(name, source.rows)
-            if name not in vectors and (present is None or present[row]):
-                vectors[name] = np.array(source.segment.vectors(name)[row : row + 1])
-        batch = PointBatch(
-            ids=[change.id],
-            keys=[change.id_key],
-            records=[encode_point(change.id, payload, expires_ms)],
-            vectors=vectors,
-            present={name: np.ones(1, np.bool_) for name in vectors},
-            expires_ms=np.array([expires_ms], np.int64),
-        )
-        self._put(Put(batch, batch.vector_records(state.schema)))
+    def _edit(self, change: Edit) -> int:
+        batch = new_versions(self.state, change, now_ms())
+        if len(batch):
+            self._put(Put(batch, batch.vector_records(self.state.schema)))
+        return len(batch)
 
     def _lookup(self, id_keys: list[bytes]) -> list[int | None]:
         """Newest pid of each id, staged changes included."""

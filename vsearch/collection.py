@@ -14,9 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from vsearch import points, reading
 from vsearch.courtesy import Courtesy
+from vsearch.edits import Edit, Selection, checked_fields, merging, removing, replacing
 from vsearch.errors import Closed, InvalidArgument, LimitExceeded, NotFound, ReadOnly
 from vsearch.filters import parse_filter
-from vsearch.hits import Hits, Page, Point
+from vsearch.hits import FacetValue, Hits, Page, Point
 from vsearch.points import Expiry
 from vsearch.query import Filter, parse_search
 from vsearch.types import MAX_LIMIT, Dense, Payload, PointId, Progress, SearchParams
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from vsearch.planner import Plan
     from vsearch.state import State
 
+Ids = Sequence[PointId] | NDArray[Any]
 Vectors = Mapping[str, ArrayLike | Sequence[ArrayLike | None]]
 MAX_QUERIES: Final = 10_000  # of one search_batch: its results are held in memory together
 
@@ -54,7 +56,7 @@ class Collection:
 
     def upsert(
         self,
-        ids: Sequence[PointId] | NDArray[Any] | None = None,
+        ids: Ids | None = None,
         vectors: Vectors | None = None,
         payloads: Sequence[Payload | None] | None = None,
         expires_at: Expiry | Sequence[Expiry] = None,
@@ -72,7 +74,7 @@ class Collection:
 
     def insert(
         self,
-        ids: Sequence[PointId] | NDArray[Any] | None = None,
+        ids: Ids | None = None,
         vectors: Vectors | None = None,
         payloads: Sequence[Payload | None] | None = None,
         expires_at: Expiry | Sequence[Expiry] = None,
@@ -91,34 +93,64 @@ class Collection:
 
         Raises NotFound when there is no such point.
         """
-        from vsearch.changes import Update
-
-        state = self._open()
         one = {name: np.asarray(vector)[None] for name, vector in (vectors or {}).items()}
-        batch = points.prepare(state.schema, [id], one, [payload], expires_at)
+        batch = points.prepare(self._open().schema, [id], one, [payload], expires_at)
+        merge = None if payload is None else merging(payload)
         expires_ms = None if expires_at is None else int(batch.expires_ms[0])
-        copy = points.checked_payload(payload)
-        self._submit(Update(batch.ids[0], batch.keys[0], copy, batch.vectors, expires_ms))
+        self._edit(Edit(Selection(batch.keys), merge, batch, expires_ms=expires_ms))
 
-    def delete(self, ids: Sequence[PointId] | NDArray[Any] | None = None, filter: Filter = None) -> int:
+    def set_payload(
+        self, payload: Payload, ids: Ids | None = None, filter: Filter = None, path: str | None = None
+    ) -> int:
+        """Merge keys into the payloads of points, by id or by filter; returns how many points that were.
+
+        `path`: merge into the object that stands there ("author", "a.b"), which is made where it is missing.
+
+        This and the edits below change all of their points or none, at most 100,000 at once. Raises InvalidArgument
+        unless exactly one of ids and filter is given, NotFound when an id does not exist, LimitExceeded.
+        """
+        return self._edit(Edit(Selection.of(ids, filter), merging(payload, path)))
+
+    def overwrite_payload(self, payload: Payload, ids: Ids | None = None, filter: Filter = None) -> int:
+        """Replace the whole payloads of points; returns how many points that were."""
+        return self._edit(Edit(Selection.of(ids, filter), replacing(payload)))
+
+    def delete_payload(self, keys: Sequence[str], ids: Ids | None = None, filter: Filter = None) -> int:
+        """Remove keys from the payloads of points; returns how many points were edited, with or without these keys.
+
+        `keys`: paths, so that "author.name" removes a key of an object; '"a.b"' is one key with a dot in it.
+        """
+        return self._edit(Edit(Selection.of(ids, filter), removing(keys)))
+
+    def clear_payload(self, ids: Ids | None = None, filter: Filter = None) -> int:
+        """Leave points without a payload; returns how many points that were."""
+        return self._edit(Edit(Selection.of(ids, filter), lambda stored: None))
+
+    def update_vectors(self, ids: Ids, vectors: Vectors) -> int:
+        """Replace vectors of points that exist; returns how many points that were.
+
+        `vectors`: as in `upsert`. A point keeps its payload, the fields that are not named, and those where it has
+        None. Of an id that occurs twice the last row wins.
+        """
+        if ids is None or not vectors:
+            raise InvalidArgument("update_vectors takes ids and vectors", "Say update_vectors(ids, {field: vectors})")
+        batch = points.prepare(self._open().schema, ids, vectors, None, None).distinct()
+        return self._edit(Edit(Selection(batch.keys), vectors=batch))
+
+    def delete_vectors(self, fields: Sequence[str], ids: Ids | None = None, filter: Filter = None) -> int:
+        """Make points lack these fields; returns how many were edited, with or without a vector there."""
+        dropped = checked_fields(self._open().schema, fields)
+        return self._edit(Edit(Selection.of(ids, filter), dropped=dropped))
+
+    def delete(self, ids: Ids | None = None, filter: Filter = None) -> int:
         """Delete points by id, or all that satisfy a filter; returns how many there were.
 
         Raises InvalidArgument unless exactly one of the two is given.
         """
         from vsearch.changes import Delete, DeleteMatching
 
-        if (ids is None) == (filter is None):
-            raise InvalidArgument(
-                "delete takes ids or filter, one of them", "Say delete(ids=[...]) or delete(filter=...)"
-            )
-        if ids is not None:
-            change: Delete | DeleteMatching = Delete(points.checked_ids(ids)[1])
-        else:
-            node = parse_filter(filter)
-            if node is None:
-                raise InvalidArgument("the filter is empty", "To delete everything use Database.delete_collection")
-            change = DeleteMatching(node)
-        deleted: int = self._submit(change)
+        which = Selection.of(ids, filter)
+        deleted: int = self._submit(Delete(which.id_keys) if which.node is None else DeleteMatching(which.node))
         return deleted
 
     def get(
@@ -133,6 +165,17 @@ class Collection:
     def count(self, filter: Filter = None) -> int:
         """How many points there are, or how many satisfy the filter. Exact."""
         return reading.count(self._open(), parse_filter(filter))
+
+    def facet(self, path: str, filter: Filter = None, limit: int = 10) -> list[FacetValue]:
+        """How many points have each value at a payload path, the most frequent first. Exact.
+
+        Strings, integers and bools are counted, of a list each distinct element once. Equal counts are in the order
+        of the values: bools, integers, strings. Raises InvalidArgument for a path that cannot be read, and for a limit
+        below 1.
+        """
+        from vsearch import facets
+
+        return facets.count(self._open(), path, parse_filter(filter), limit)
 
     def scroll(
         self,
@@ -223,15 +266,16 @@ class Collection:
         request = parse_search(state.schema, query, using, limit, offset, filter, params, None, True, False)
         return search.explain(state, request, analyze)
 
-    def create_payload_index(self, path: str) -> None:
+    def create_payload_index(self, path: str, kind: str = "sorted") -> None:
         """Keep a payload path in sorted order, so that equality and ranges on it cost a binary search, not a scan.
 
-        Filters work without; this makes them faster where segments are large. Declaring one twice is no error.
+        Filters work without; this makes them faster where segments are large. Declaring one twice is no error. `kind`:
+        what the values are, in the caller's words; it is told by `stats` and has no effect.
         """
         from vsearch.filters.paths import format_path, parse_path
 
         declared = dict(self._writable().state.manifest.payload_indexes)
-        declared[format_path(parse_path(path))] = "sorted"
+        declared[format_path(parse_path(path))] = kind
         self._writable().writer.index_payload(declared)
 
     def delete_payload_index(self, path: str) -> None:
@@ -266,34 +310,14 @@ class Collection:
 
     def stats(self) -> dict[str, Any]:
         """Counts and sizes: points, segments and their indexes, bytes on disk and in memory."""
-        state = self._open()
-        segments = [
-            {
-                "name": source.segment.name,
-                "sealed": source.segment.sealed,
-                "rows": source.rows,
-                "live": source.live_count,
-                "indexes": {field: source.segment.index_kind(field) for field in state.schema},
-                "memory_bytes": source.segment.memory_bytes(),
-            }
-            for source in state.view.sources
-            if source.rows
-        ]
-        return {
-            "name": self.name,
-            "points": self.count(),
-            "fields": {name: field.to_dict() for name, field in state.schema.items()},
-            "segments": segments,
-            "disk_bytes": state.store.disk_bytes(state.number),
-            "memory_bytes": sum(segment["memory_bytes"] for segment in segments),
-        }
+        return reading.stats(self._open())
 
     def _close(self) -> None:
         self._closed = True
 
     def _put(
         self,
-        ids: Sequence[PointId] | NDArray[Any] | None,
+        ids: Ids | None,
         vectors: Vectors | None,
         payloads: Sequence[Payload | None] | None,
         expires_at: Expiry | Sequence[Expiry],
@@ -306,9 +330,17 @@ class Collection:
         batch = points.prepare(schema, ids, vectors, payloads, expires_at)
         if not len(batch):
             return []
-        written: list[PointId] = self._submit(Put(batch, batch.vector_records(schema), insert))
+        distinct = batch.distinct()
+        self._submit(Put(distinct, distinct.vector_records(schema), insert))
         self._courtesy.after_write(began_s)
-        return written
+        return batch.ids
+
+    def _edit(self, edit: Edit) -> int:
+        self._writable()
+        began_s = self._courtesy.before_write()
+        edited: int = self._submit(edit)
+        self._courtesy.after_write(began_s)
+        return edited
 
     def _submit(self, change: Any) -> Any:
         maintenance = self._writable()

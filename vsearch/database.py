@@ -1,17 +1,17 @@
 """One directory, one database: opening, collections, checking, closing.
 
-On disk: FORMAT and LOCK.vsearch, the engine's files, and `segments/`, a folder for each collection's number.
+On disk: FORMAT and LOCK.vsearch, the engine's files, `segments/`, a folder for each collection's number, and
+`snapshots/`.
 Opening takes the writer's lock, reads the manifests, removes what no manifest names, and maps files as they are
 needed; it rebuilds nothing.
 """
 
 from __future__ import annotations
 
-import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TypeVar
@@ -19,15 +19,18 @@ from typing import Any, Final, TypeVar
 from vsearch.background import Loop
 from vsearch.check import check_collection
 from vsearch.collection import Collection
-from vsearch.errors import AlreadyExists, Closed, Corruption, InvalidArgument, LimitExceeded, NotFound, ReadOnly
+from vsearch.errors import AlreadyExists, Closed, Corruption, InvalidArgument, NotFound, ReadOnly
+from vsearch.hits import SnapshotInfo
 from vsearch.maintenance import Maintenance
+from vsearch.names import check_fields, check_name
+from vsearch.snapshots import Snapshots
 from vsearch.state import State
-from vsearch.storage import keys, manifest
+from vsearch.storage import manifest
 from vsearch.storage.lock import DirectoryLock
 from vsearch.storage.manifest import Manifest
-from vsearch.storage.rocks import IDS, POINTS, TOMBSTONES, UNSEALED, Engine
+from vsearch.storage.rocks import Batch, Engine
 from vsearch.storage.segments import SegmentStore
-from vsearch.types import MAX_FIELDS, MAX_NAME_LENGTH, Dense, Durability
+from vsearch.types import Dense, Durability
 from vsearch.writer import Writer
 
 T = TypeVar("T")
@@ -35,7 +38,6 @@ T = TypeVar("T")
 CLOSE_SEAL_ROWS: Final = 2_048  # with more unsealed rows than this, closing seals them: the next open is quick
 CATCH_UP_ATTEMPTS: Final = 8  # a reader that keeps meeting removed files gives up after these
 CATCH_UP_PAUSE_S: Final = 0.05
-BAD_NAME: Final = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|]|^\.{1,2}$|^\s|\s$")
 
 
 class Database:
@@ -58,8 +60,11 @@ class Database:
             self._engine = Engine.open(self.path, durability, read_only)
             opened.callback(self._engine.close)
             self._manifests = manifest.load(self._engine)
+            self._aliases = manifest.load_aliases(self._engine)  # replaced whole: it is read without the guard
             self._store = SegmentStore(self.path, read_only)
+            self._snapshots = Snapshots(self.path, self._engine, self._store)
             if not read_only:
+                self._snapshots.sweep([m.number for m in self._manifests.values()])
                 self._store.sweep({m.number: {e.name: e.files for e in m.segments} for m in self._manifests.values()})
             opened.pop_all()  # all went well: they stay open until close
         self._seal = Loop("vsearch-seal", lambda: self._work(Maintenance.seal))
@@ -70,19 +75,10 @@ class Database:
 
         Raises InvalidArgument for a bad name or field, AlreadyExists, ReadOnly.
         """
-        _check_name("collection", name)
-        if not isinstance(fields, Mapping) or not fields:
-            raise InvalidArgument("a collection needs at least one field", 'Say fields={"dense": vsearch.Dense(384)}')
-        if len(fields) > MAX_FIELDS:
-            raise LimitExceeded(f"{len(fields)} fields", f"At most {MAX_FIELDS}")
-        for field_name, field in fields.items():
-            _check_name("field", field_name)
-            if not isinstance(field, Dense):
-                raise InvalidArgument(f"field {field_name!r} is a {type(field).__name__}", "Use vsearch.Dense(dim)")
+        check_name("collection", name)
+        check_fields(fields)
         with self._guard:
-            self._writable()
-            if name in self._manifests:
-                raise AlreadyExists(f"a collection named {name!r} exists", "Use db.collection(name), or another name")
+            self._must_be_free(name)
             number = manifest.next_number(self._engine)
             specs = {field_name: field.to_dict() for field_name, field in fields.items()}
             new = Manifest(name, number, specs, (), 0, {}, {})
@@ -94,40 +90,120 @@ class Database:
             return self.collection(name)
 
     def collection(self, name: str) -> Collection:
-        """The collection of that name. Raises NotFound; Corruption when its files are damaged."""
-        with self._guard:
-            self._open()
-            if name not in self._collections:
-                state = self._catch_up(lambda: self._state(name)) if self.read_only else self._state(name)
-                keep = None if self.read_only else Maintenance(Writer(state, self._seal.wake))
-                self._collections[name] = Collection(state, keep, self._wake)
-                if not self.read_only:
-                    self._wake()
-            return self._collections[name]
+        """The collection of that name or alias. Raises NotFound; Corruption when its files are damaged."""
+        self._open()
+        docs = self._collections.get(self._aliases.get(name, name))
+        return self._opened(name) if docs is None else docs
 
     def collections(self) -> list[str]:
         """Names of the collections, sorted."""
         self._open()
         return sorted(self._manifests)
 
-    def delete_collection(self, name: str) -> None:
-        """Delete a collection and everything in it. Raises NotFound, ReadOnly."""
+    def aliases(self) -> dict[str, str]:
+        """The collection that each alias stands for, sorted by alias."""
+        self._open()
+        return dict(sorted(self._aliases.items()))
+
+    def update_aliases(self, changes: Mapping[str, str | None]) -> None:
+        """Let each of these aliases stand for a collection from now on, or for none (None): all at once, or nothing.
+
+        Wherever a collection is asked for by name, an alias will do. Raises NotFound for a missing collection,
+        AlreadyExists for an alias that is the name of one, InvalidArgument for a bad name, ReadOnly.
+        """
+        if not isinstance(changes, Mapping):
+            raise InvalidArgument(f"changes is a {type(changes).__name__}", 'Say {"alias": "collection"}')
         with self._guard:
             self._writable()
-            docs = self.collection(name)
-            keep = docs._maintenance
-            assert keep is not None, "bug: a writable database maintains its collections"
-            keep.stop_build()
-            with keep.writer.turn():
+            batch, aliases = self._engine.batch(), dict(self._aliases)
+            for alias, name in changes.items():
+                check_name("alias", alias)
+                if name is None:
+                    aliases.pop(alias, None)
+                    manifest.remove_alias(batch, alias)
+                    continue
+                check_name("collection", name)
+                if alias in self._manifests:
+                    raise AlreadyExists(f"a collection is named {alias!r}", "Give the alias another name")
+                if name not in self._manifests:
+                    raise self._no_collection(name)
+                aliases[alias] = name
+                manifest.put_alias(batch, alias, name)
+            self._engine.commit(batch, sync=True)
+            self._aliases = aliases
+
+    def delete_collection(self, name: str) -> None:
+        """Delete a collection, everything in it, its aliases and its snapshots.
+
+        Raises NotFound, also for an alias, and ReadOnly.
+        """
+        with self._guard:
+            self._writable()
+            if name in self._aliases or name not in self._manifests:
+                raise self._no_collection(name)
+            batch = self._engine.batch()
+            aliases = {alias: target for alias, target in self._aliases.items() if target != name}
+            for alias in self._aliases.keys() - aliases.keys():
+                manifest.remove_alias(batch, alias)
+            self._exchange(name, batch, None)
+            self._aliases = aliases
+
+    def create_snapshot(self, collection: str | None = None) -> SnapshotInfo:
+        """Take a snapshot of a collection, or of everything, and keep it in the database's directory.
+
+        It shows one instant; reads and writes go on. Deleting a collection deletes its snapshots, replacing it by
+        `restore_collection` keeps them. Raises NotFound, ReadOnly, Corruption when a file to be in it is damaged, and
+        DurabilityError when the disk refuses.
+        """
+        self._writable()
+        own = None if collection is None else self._manifest(collection).name
+        return self._snapshots.create(self._number(own), own or "database", lambda: self._held(own))
+
+    def backup(self, file: str | Path, overwrite: bool = False) -> SnapshotInfo:
+        """Take a snapshot of everything straight to a file. Raises as `create_snapshot`, and AlreadyExists."""
+        self._writable()
+        return self._snapshots.backup(Path(file), overwrite, lambda: self._held(None))
+
+    def snapshots(self, collection: str | None = None) -> list[SnapshotInfo]:
+        """The snapshots of a collection, or those of everything, oldest first. Raises NotFound."""
+        return self._snapshots.of(self._number(collection))
+
+    def snapshot_path(self, name: str, collection: str | None = None) -> Path:
+        """The file of a snapshot. Raises NotFound."""
+        return self._snapshots.path(name, self._number(collection))
+
+    def delete_snapshot(self, name: str, collection: str | None = None) -> None:
+        """Delete a snapshot. Raises NotFound, ReadOnly."""
+        self._writable()
+        self._snapshots.delete(name, self._number(collection))
+
+    def restore_collection(
+        self, name: str, file: str | Path, replace: bool = False, source: str | None = None
+    ) -> Collection:
+        """Bring a collection from a snapshot into this database under a name, all of it verified.
+
+        `replace`: in place of one that has the name, at one instant: `collection(name)` gives the old one or the new,
+        and afterwards what was got from it before raises NotFound. `source`: which collection of a snapshot of several;
+        default: the one called `name`. Raises AlreadyExists, Corruption, UnsupportedFormat, ReadOnly, DurabilityError,
+        and NotFound, which lists what the snapshot holds.
+        """
+        check_name("collection", name)
+        with self._guard:
+            self._must_be_free(name, replace)
+        with self._snapshots.restored(Path(file), name, source, self._guard) as new:
+            docs = self._made(State(self._engine, self._store, new))
+            with self._guard:
+                self._must_be_free(name, replace)
                 batch = self._engine.batch()
-                manifest.remove(batch, docs._state.manifest)
-                start, end = keys.prefix(docs._state.number), keys.prefix_end(docs._state.number)
-                for family in (IDS, POINTS, UNSEALED, TOMBSTONES):
-                    batch.delete_range(family, start, end)
-                self._engine.commit(batch, sync=True)
-                docs._state.dropped = True
-            del self._manifests[name], self._collections[name]
-            self._store.remove_collection(docs._state.number)
+                manifest.remove_restoring(batch, new.number)
+                self._exchange(name, batch, docs)
+        self._wake()
+        return docs
+
+    @property
+    def failed(self) -> str | None:
+        """Why no more writes are taken until the database is opened again; None while all is well."""
+        return self._engine.failed
 
     def refresh(self) -> None:
         """Read-only handles: see what the writer has acknowledged until now. Otherwise nothing to do."""
@@ -158,6 +234,7 @@ class Database:
 
     def close(self) -> None:
         """Stop background work, seal what is worth sealing, release the lock. Closing twice is no error."""
+        self._snapshots.stop()
         with self._guard:
             if self._closed:
                 return
@@ -187,12 +264,93 @@ class Database:
     ) -> None:
         self.close()
 
+    def _opened(self, name: str) -> Collection:
+        """The collection of that name or alias, opened if it is not open yet."""
+        with self._guard:
+            self._open()
+            own = self._aliases.get(name, name)
+            if own not in self._collections:
+                state = self._catch_up(lambda: self._state(name)) if self.read_only else self._state(name)
+                own = state.manifest.name  # perhaps another: the writing process may have changed the alias meanwhile
+                self._collections.setdefault(own, self._made(state))
+                if not self.read_only:
+                    self._wake()
+            return self._collections[own]
+
+    def _made(self, state: State) -> Collection:
+        keep = None if self.read_only else Maintenance(Writer(state, self._seal.wake))
+        return Collection(state, keep, self._wake)
+
+    @contextmanager
+    def _held(self, name: str | None) -> Iterator[list[Manifest]]:
+        """While nobody writes to the collection of that name (None: to any), or makes or deletes one: its manifest."""
+        with self._guard, ExitStack() as turns:
+            self._open()
+            names = list(self._manifests) if name is None else [self._manifest(name).name]
+            for own in names:
+                if own in self._collections:
+                    turns.enter_context(self._collections[own]._state.turn())
+            now = manifest.load(self._engine)
+            yield [now[own] for own in names]
+
+    def _exchange(self, name: str, batch: Batch, new: Collection | None) -> None:
+        """Commit a batch that deletes the collection of that name, if there is one, and puts `new` in its place."""
+        gone, old = self._manifests.get(name), self._collections.get(name)
+        with ExitStack() as turn:
+            if old is not None and old._maintenance is not None:
+                old._maintenance.stop_build()
+                with suppress(Corruption):  # then it cannot be searched anyway
+                    old._state.open_files()
+                turn.enter_context(old._state.turn())
+            if gone is not None:
+                manifest.remove(batch, gone)
+                batch.delete_collection(gone.number)
+            if new is not None:
+                manifest.put(batch, new._state.manifest)
+            if gone is not None and new is not None:
+                self._snapshots.inherit(gone.number, new._state.number)
+            self._engine.commit(batch, sync=True)
+            if new is None:
+                del self._manifests[name]
+                self._collections.pop(name, None)
+            else:
+                self._manifests[name], self._collections[name] = new._state.manifest, new
+            if old is not None:
+                old._state.dropped = True
+        if gone is not None:
+            self._store.remove_collection(gone.number)
+            self._snapshots.remove_collection(gone.number)
+
+    def _must_be_free(self, name: str, replace: bool = False) -> None:
+        """Raises unless a collection may get this name now."""
+        self._writable()
+        if name in self._manifests and not replace:
+            raise AlreadyExists(f"a collection named {name!r} exists", "Use db.collection(name), or another name")
+        if name in self._aliases:
+            message = f"{name!r} is an alias of the collection {self._aliases[name]!r}"
+            raise AlreadyExists(message, "Use another name, or remove the alias")
+
+    def _number(self, name: str | None) -> int | None:
+        self._open()
+        return None if name is None else self._manifest(name).number
+
+    def _no_collection(self, name: str) -> NotFound:
+        if name in self._aliases:
+            hint = "Give the collection's own name; update_aliases changes aliases"
+            return NotFound(f"{name!r} is an alias of the collection {self._aliases[name]!r}", hint)
+        names = ", ".join(sorted(self._manifests)) or "none"
+        return NotFound(f"no collection named {name!r}", f"There are: {names}")
+
+    def _manifest(self, name: str) -> Manifest:
+        """That of the collection of that name or alias, as it was when the database or the collection was opened."""
+        self._open()
+        own = self._aliases.get(name, name)
+        if own not in self._manifests:
+            raise self._no_collection(own)
+        return self._manifests[own]
+
     def _state(self, name: str) -> State:
-        if name not in self._manifests:
-            raise NotFound(
-                f"no collection named {name!r}", f"There are: {', '.join(sorted(self._manifests)) or 'none'}"
-            )
-        return State(self._engine, self._store, self._manifests[name])
+        return State(self._engine, self._store, self._manifest(name))
 
     def _reload(self) -> None:
         """Bring every open collection to what the engine shows now."""
@@ -209,6 +367,7 @@ class Database:
         for attempt in range(1, CATCH_UP_ATTEMPTS + 1):
             self._engine.refresh()
             self._manifests = manifest.load(self._engine)
+            self._aliases = manifest.load_aliases(self._engine)
             try:
                 return load()
             except Corruption:
@@ -236,19 +395,3 @@ class Database:
         self._open()
         if self.read_only:
             raise ReadOnly("the database is open read-only", "Open it without read_only=True in one process")
-
-
-def _check_name(what: str, name: object) -> None:
-    if not isinstance(name, str) or not name:
-        raise InvalidArgument(f"the {what} name is {name!r}", "Use a string of at least one character")
-    if len(name) > MAX_NAME_LENGTH:
-        raise InvalidArgument(f"the {what} name has {len(name)} characters", f"Use at most {MAX_NAME_LENGTH}")
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise InvalidArgument(f"the {what} name {name!r} is not valid Unicode", "Remove lone surrogates") from None
-    if BAD_NAME.search(name):
-        raise InvalidArgument(
-            f"the {what} name {name!r} holds characters of paths or control characters",
-            'Avoid / \\ : * ? " < > | and edge spaces',
-        )

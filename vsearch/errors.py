@@ -11,6 +11,11 @@
     ├── ReadOnly                       this handle, or the database after a failed write, takes no writes
     ├── Closed                         the database was closed
     ├── MissingExtra (ImportError)     an optional dependency is not installed
+    ├── NotSupported                   this release cannot do it (yet)
+    ├── PermissionDenied               a server wants a key, or another one
+    ├── ResourceExhausted              a server is at its limits now: try again later
+    ├── Unavailable                    a server cannot be reached, or is stopping
+    │   └── Timeout (TimeoutError)     a server did not answer in time; a write may have been made
     ├── DurabilityError                a write could not be made durable; it was not acknowledged
     └── Corruption                     stored bytes are damaged
         └── UnsupportedFormat          stored bytes are of a format that this release cannot read
@@ -35,7 +40,12 @@ __all__ = [
     "Locked",
     "MissingExtra",
     "NotFound",
+    "NotSupported",
+    "PermissionDenied",
     "ReadOnly",
+    "ResourceExhausted",
+    "Timeout",
+    "Unavailable",
     "UnsupportedFormat",
     "VSearchError",
 ]
@@ -115,6 +125,38 @@ class MissingExtra(VSearchError, ImportError):
     """A feature needs an optional dependency that is not installed."""
 
     code = "missing_extra"
+
+
+class NotSupported(VSearchError):
+    """The call is understood, and this release cannot do it. The message names what is missing."""
+
+    code = "not_supported"
+
+
+class PermissionDenied(VSearchError):
+    """A server refuses the call without a key, with a wrong one, or with one that may only read."""
+
+    code = "permission_denied"
+
+
+class ResourceExhausted(VSearchError):
+    """A server takes no more of this now: its memory budget or its number of requests at once is reached."""
+
+    code = "resource_exhausted"
+    retryable = True
+
+
+class Unavailable(VSearchError):
+    """A server cannot be reached, went away before it answered, or is stopping."""
+
+    code = "unavailable"
+    retryable = True
+
+
+class Timeout(Unavailable, TimeoutError):
+    """A server did not answer in time. A write may have been made all the same."""
+
+    code = "timeout"
 
 
 class DurabilityError(VSearchError):

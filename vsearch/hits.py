@@ -1,9 +1,10 @@
-"""What reads return: hits of a search, points, and pages of points."""
+"""What reads return: hits of a search, points, pages of points, counts of values, and what snapshots there are."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, overload
 
 import numpy as np
@@ -44,6 +45,24 @@ class Page:
 
     def __len__(self) -> int:
         return len(self.points)
+
+
+@dataclass(frozen=True, slots=True)
+class FacetValue:
+    """A payload value and the number of points that have it."""
+
+    value: str | int | bool
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotInfo:
+    """A snapshot: a file of `nbytes`, taken at `created_at` (UTC). `checksum`: SHA-256 of the file, hex."""
+
+    name: str
+    nbytes: int
+    created_at: datetime
+    checksum: str
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -72,6 +72,11 @@ class PointBatch:
             expires_ms=self.expires_ms[rows],
         )
 
+    def distinct(self) -> PointBatch:
+        """Every id once: of those that occur twice the last row."""
+        last = {key: row for row, key in enumerate(self.keys)}
+        return self if len(last) == len(self) else self.take(np.array(sorted(last.values()), np.int64))
+
     def vector_records(self, schema: Schema) -> list[bytes]:
         """Bytes of the `unsealed` family, a row each."""
         pack = msgpack.Packer(autoreset=True).pack
@@ -115,19 +120,21 @@ def prepare(
         if name not in schema:
             raise InvalidArgument(f"unknown field {name!r}", f"The fields are: {', '.join(schema)}")
         matrices[name], present[name] = stored_vectors(name, schema[name], values, n)
-    if sum(m.nbytes for m in matrices.values()) > MAX_BATCH_BYTES:
-        raise LimitExceeded("a batch of more than 1 GiB of vectors", "Send fewer points at once")
+    room = MAX_BATCH_BYTES - sum(m.nbytes for m in matrices.values())
     pack = msgpack.Packer(autoreset=True).pack
     records = []
     for i, (point_id, expiry) in enumerate(zip(point_ids, expires_ms.tolist(), strict=True)):
         payload = checked_payload(payloads[i], i) if payloads is not None else None
-        records.append(_packed_record(pack, point_id, payload, expiry, i))
+        records.append(_packed_record(pack, point_id, payload, expiry, f"in row {i}"))
+        room -= len(records[-1])
+        if room < 0:
+            raise LimitExceeded("a batch of more than 1 GiB", "Send fewer points at once")
     return PointBatch(point_ids, keys, records, matrices, present, expires_ms)
 
 
 def checked_ids(ids: Sequence[PointId] | NDArray[Any]) -> tuple[list[PointId], list[bytes]]:
     """Ids as Python values and as keys. Raises InvalidArgument for an id of the wrong type, range or length."""
-    if isinstance(ids, str | bytes | int):
+    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable) or (isinstance(ids, np.ndarray) and ids.ndim == 0):
         raise InvalidArgument(f"ids is {ids!r}", "Give a list of ids")
     plain = ids.tolist() if isinstance(ids, np.ndarray) else [i.item() if isinstance(i, np.generic) else i for i in ids]
     keys = []
@@ -165,7 +172,7 @@ def decode_point(record: bytes) -> tuple[PointId, Payload | None, int]:
 
 def encode_point(point_id: PointId, payload: Payload | None, expires_ms: int) -> bytes:
     """Bytes of a `points` record. Raises LimitExceeded for a payload that is too large."""
-    return _packed_record(msgpack.packb, point_id, payload, expires_ms, 0)
+    return _packed_record(msgpack.packb, point_id, payload, expires_ms, f"of point {point_id!r}")
 
 
 def expiry_ms(value: Expiry) -> int:
@@ -195,14 +202,14 @@ def new_id() -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def _packed_record(pack: Any, point_id: PointId, payload: Payload | None, expires_ms: int, row: int) -> bytes:
+def _packed_record(pack: Any, point_id: PointId, payload: Payload | None, expires_ms: int, where: str) -> bytes:
     try:
         record: bytes = pack([point_id, payload, expires_ms])
     except UnicodeEncodeError:
-        raise InvalidArgument(f"the payload in row {row} holds invalid Unicode", "Remove lone surrogates") from None
+        raise InvalidArgument(f"the payload {where} holds invalid Unicode", "Remove lone surrogates") from None
     if len(record) > MAX_PAYLOAD_BYTES + MAX_ID_BYTES:
         raise LimitExceeded(
-            f"the payload in row {row} has {len(record):,} bytes", f"The limit is {MAX_PAYLOAD_BYTES:,} bytes"
+            f"the payload {where} has {len(record):,} bytes", f"The limit is {MAX_PAYLOAD_BYTES:,} bytes"
         )
     return record
 

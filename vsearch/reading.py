@@ -1,4 +1,4 @@
-"""Reads that are not searches: which rows match a filter, points by id, scrolling, counting.
+"""Reads that are not searches: which rows match a filter, points by id, scrolling, counting, statistics.
 
 Each read takes one view and sees only that: its rows, and the engine as it was at the same instant.
 """
@@ -41,10 +41,30 @@ def matching_rows(state: State, view: View, source: Source, node: Node | None, n
     return mask if alive is None else mask & alive
 
 
+def matches(state: State, view: View, node: Node | None, now: int) -> Iterator[tuple[Source, NDArray[np.bool_]]]:
+    """Each source of the view with its `matching_rows`."""
+    for source in view.sources:
+        yield source, matching_rows(state, view, source, node, now)
+
+
+def matching_pids(state: State, view: View, node: Node | None, now: int) -> IntArray:
+    """Pids of the points of the view that are alive and satisfy the filter, ascending."""
+    found = [source.segment.pids[: source.rows][mask] for source, mask in matches(state, view, node, now)]
+    return np.concatenate([np.empty(0, np.int64), *found])
+
+
+def places(view: View, pids: IntArray) -> Iterator[tuple[Source, IntArray, IntArray]]:
+    """Where versions of points are: each source that has some, which of the pids (by position), and their rows."""
+    for source in view.sources:
+        rows = source.segment.rows_of(pids, source.rows)
+        at = np.flatnonzero(rows >= 0)
+        if len(at):
+            yield source, at, rows[at]
+
+
 def count(state: State, node: Node | None) -> int:
     """Points alive that satisfy the filter."""
-    now, view = now_ms(), state.view
-    return sum(int(np.count_nonzero(matching_rows(state, view, source, node, now))) for source in view.sources)
+    return sum(int(np.count_nonzero(mask)) for _, mask in matches(state, state.view, node, now_ms()))
 
 
 def get(state: State, id_keys: Sequence[bytes], with_payload: bool, with_vectors: bool) -> list[Point]:
@@ -52,6 +72,31 @@ def get(state: State, id_keys: Sequence[bytes], with_payload: bool, with_vectors
     now, view = now_ms(), state.view
     points = [_point(state, view, pid, with_payload, with_vectors) for pid in _pids_of(state, view, id_keys).tolist()]
     return [p for p in points if p is not None and (p.expires_at is None or p.expires_at * 1000 > now)]
+
+
+def stats(state: State) -> dict[str, Any]:
+    """What `Collection.stats` returns."""
+    segments = [
+        {
+            "name": source.segment.name,
+            "sealed": source.segment.sealed,
+            "rows": source.rows,
+            "live": source.live_count,
+            "indexes": {field: source.segment.index_kind(field) for field in state.schema},
+            "memory_bytes": source.segment.memory_bytes(),
+        }
+        for source in state.view.sources
+        if source.rows
+    ]
+    return {
+        "name": state.manifest.name,
+        "points": count(state, None),
+        "fields": {name: field.to_dict() for name, field in state.schema.items()},
+        "payload_indexes": dict(state.manifest.payload_indexes),
+        "segments": segments,
+        "disk_bytes": state.store.disk_bytes(state.number),
+        "memory_bytes": sum(segment["memory_bytes"] for segment in segments),
+    }
 
 
 def scroll(
@@ -62,10 +107,8 @@ def scroll(
     Going on from id to id, a scroll meets a point at most once and misses none that lives throughout, whatever is
     written between two pages.
     """
-    now, view = now_ms(), state.view
-    masks = [matching_rows(state, view, source, node, now) for source in view.sources]
-    found = [s.segment.pids[: s.rows][mask] for s, mask in zip(view.sources, masks, strict=True)]
-    pids = np.concatenate([np.empty(0, np.int64), *found])
+    view = state.view
+    pids = matching_pids(state, view, node, now_ms())
     walk = _sorted_ids if len(pids) <= SORT_LIMIT else _walked_ids
     points: list[Point] = []
     for key, pid in walk(state, view, pids, cursor):
@@ -87,11 +130,9 @@ def _pids_of(state: State, view: View, id_keys: Sequence[bytes]) -> IntArray:
 def _sorted_ids(state: State, view: View, pids: IntArray, cursor: bytes | None) -> Iterator[tuple[bytes, int]]:
     """(encoded id, pid) of few points, by fetching and sorting them all."""
     pairs = []
-    for source in view.sources:
-        rows = source.segment.rows_of(pids, source.rows)
-        hits = np.flatnonzero(rows >= 0)
-        ids = source.segment.ids_at(rows[hits].tolist())
-        pairs += [(keys.encode_id(point_id), int(pid)) for point_id, pid in zip(ids, pids[hits], strict=True)]
+    for source, at, rows in places(view, pids):
+        ids = source.segment.ids_at(rows.tolist())
+        pairs += [(keys.encode_id(point_id), int(pid)) for point_id, pid in zip(ids, pids[at], strict=True)]
     yield from sorted(pair for pair in pairs if cursor is None or pair[0] >= cursor)
 
 

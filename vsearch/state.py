@@ -70,9 +70,18 @@ class State:
             segment.open_files()  # now: the writer in the other process may remove them at any time
         return segment
 
+    def open_files(self) -> None:
+        """Map every file that the view may need, so that who reads it can go on when the files are removed."""
+        for source in self.view.sources:
+            if isinstance(source.segment, SealedSegment):
+                source.segment.open_files()
+
     def payload_of(self, pid: int) -> Payload:
-        """The payload of a version of a point; empty when it has none or is gone."""
-        record = self.engine.get(POINTS, keys.pid_key(self.number, pid))
+        """The payload of a version of a point; empty when it has none or is gone.
+
+        Of the engine as the view has it: a search that is under way when the collection is deleted reads on.
+        """
+        record = self.view.stored.get(POINTS, keys.pid_key(self.number, pid))
         return (decode_point(record)[1] or {}) if record else {}
 
     def _load_unsealed(self, sealed_pid: int) -> list[GrowingSegment]:

@@ -26,6 +26,7 @@ app = typer.Typer(
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="The directory of the database.")]
 CollectionName = Annotated[str, typer.Argument(metavar="COLLECTION", help="The collection in it.")]
+ServerKey = Annotated[str | None, typer.Option(envvar="VSEARCH_API_KEY", help="The key that a server wants.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
@@ -72,6 +73,23 @@ def import_files(
                 raise NotFound(f"no collection named {collection!r}", "Use --create to make it")
             db.create_collection(collection, fields=job.infer_fields(files[0], metric))
         job.run(db, directory, files)
+
+
+@app.command()
+def export(
+    source: Annotated[str, typer.Argument(metavar="DIR", help="The directory of the database.")],
+    collection: CollectionName,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What to write: *.parquet or *.arrow.")],
+    format: Annotated[str | None, typer.Option(help="parquet or arrow, whatever the name of the file.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file when it exists.")] = False,
+) -> None:
+    """Write a collection to a file: ids, vectors, payloads, expiry. `import --create` makes the same of it."""
+    from vsearch.cli.exporting import check_target, format_of, write
+
+    chosen = format_of(file, format)
+    check_target(file, force)
+    with vsearch.open(source, read_only=True) as db:
+        write(db.collection(collection), file, chosen)
 
 
 @app.command()
@@ -149,6 +167,38 @@ def optimize(
 
 
 @app.command()
+def backup(
+    source: Annotated[str, typer.Argument(metavar="DIR|URL", help="The database's directory, or its server.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write, a plain tar.")],
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file when it exists.")] = False,
+    api_key: ServerKey = None,
+) -> None:
+    """Write a database to one file: all collections, as they are at one instant."""
+    from vsearch.cli.backup import backup as run
+
+    run(source, file, force, api_key)
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A backup or a snapshot.")],
+    target: Annotated[
+        str, typer.Argument(metavar="DIR|URL", help="A new directory; with --collection any, or a server.")
+    ],
+    collection: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only this collection of it. Default: everything.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--as", metavar="NEW_NAME", help="What to call the collection.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="In place of the collection of that name.")] = False,
+    api_key: ServerKey = None,
+) -> None:
+    """Make a database of a backup, or bring one collection of it into a database. Everything is verified first."""
+    from vsearch.cli.backup import restore as run
+
+    run(file, target, collection, name, replace, api_key)
+
+
+@app.command()
 def warmup() -> None:
     """Compile the kernels now rather than at the first search. They are kept in the user's cache folder."""
     from vsearch.cli.warmup import kept_kernels, warm_up
@@ -159,6 +209,63 @@ def warmup() -> None:
         warm_up()
     new, elapsed_s = kept_kernels() - before, time.perf_counter() - start
     show.line(f"{new} kernels compiled in {elapsed_s:.1f} s; they are kept in {cache_folder()}")
+
+
+@app.command()
+def serve(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", envvar="VSEARCH_DIR", help="The database's directory.")],
+    host: Annotated[str, typer.Option(envvar="VSEARCH_HOST", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(envvar="VSEARCH_PORT", help="The port; 0 takes any.")] = 6333,
+    api_key: Annotated[
+        str | None,
+        typer.Option(envvar="VSEARCH_API_KEY", help="Clients must send it. Needed for any address but loopback."),
+    ] = None,
+    read_only_api_key: Annotated[
+        str | None, typer.Option(envvar="VSEARCH_READ_ONLY_API_KEY", help="Another key, with which one may only read.")
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(envvar="VSEARCH_TLS_CERT", help="Certificate (PEM).")] = None,
+    tls_key: Annotated[Path | None, typer.Option(envvar="VSEARCH_TLS_KEY", help="Its key (PEM).")] = None,
+    durability: Annotated[
+        str,
+        typer.Option(envvar="VSEARCH_DURABILITY", help="sync: on disk when answered; os: survives a killed process."),
+    ] = "sync",
+    memory: Annotated[
+        str | None, typer.Option(envvar="VSEARCH_MEMORY", help="Above so much (as 4G) writes wait: clients get 429.")
+    ] = None,
+    max_body: Annotated[
+        str, typer.Option(envvar="VSEARCH_MAX_BODY", help="The largest body of a request; uploads have no limit.")
+    ] = "32M",
+    log_format: Annotated[str, typer.Option(envvar="VSEARCH_LOG_FORMAT", help="text or json.")] = "text",
+    access_log: Annotated[bool, typer.Option(envvar="VSEARCH_ACCESS_LOG", help="A line for each request.")] = True,
+    slow_ms: Annotated[
+        float, typer.Option(envvar="VSEARCH_SLOW_MS", help="Log requests that take longer, and what they asked.")
+    ] = 500.0,
+    traces: Annotated[
+        bool, typer.Option(envvar="VSEARCH_TRACES", help="OpenTelemetry spans; needs the extra otel.")
+    ] = False,
+) -> None:
+    """Serve a database over HTTP: Qdrant's clients and vsearch.connect speak to it. Created if missing.
+
+    SIGTERM or Ctrl-C: requests in flight are finished, then it ends. Nothing is ever sent anywhere by itself.
+    """
+    from vsearch.cli.serving import start
+
+    start(
+        directory,
+        memory,
+        max_body,
+        host=host,
+        port=port,
+        api_key=api_key,
+        read_only_api_key=read_only_api_key,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        durability=durability,
+        log_format=log_format,
+        access_log=access_log,
+        slow_ms=slow_ms,
+        traces=traces,
+    )
 
 
 @app.command()

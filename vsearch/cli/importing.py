@@ -1,11 +1,10 @@
 """Import from files, which goes on where it was stopped.
 
-1. The columns are settled: one of ids, one of vectors for each field; the others are payload.
-2. Each file is read in batches; a batch is one durable upsert.
-3. After each batch, `import.json` in the database's directory records how many rows of the file are in, and the id of
+1. `transfer.import_file` reads each file in batches; a batch is one durable upsert.
+2. After each batch, `import.json` in the database's directory records how many rows of the file are in, and the id of
    the last of them. It goes when the whole import is done.
 
-A stop between 2 and 3 repeats one batch, which changes nothing: an upsert of the same points. A record counts only for
+A stop between 1 and 2 repeats one batch, which changes nothing: an upsert of the same points. A record counts only for
 the same file, unchanged, read in the same way, and while its last point is in the collection.
 """
 
@@ -22,18 +21,19 @@ import typer
 
 import vsearch
 from vsearch.cli import show
-from vsearch.errors import InvalidArgument, LimitExceeded
+from vsearch.errors import InvalidArgument
 from vsearch.storage.files import remove_file, write_atomic
-from vsearch.storage.tables import TableBatch, count_rows, read_batches
+from vsearch.storage.tables import count_rows, read_batches
+from vsearch.transfer import exported_fields, import_file
 from vsearch.types import Metric
 
 CHECKPOINT_FILE: Final = "import.json"
 
 
 def parse_vectors(options: Sequence[str]) -> dict[str, str]:
-    """`FIELD=COLUMN` options as field -> column; `NAME` alone is both."""
+    """`FIELD=COLUMN` options as field -> column; `NAME` alone is both, `=COLUMN` is for the field without a name."""
     pairs = [(name, column or name) for name, _, column in (option.partition("=") for option in options)]
-    if len(dict(pairs)) < len(pairs) or not all(name for name, _ in pairs):
+    if len(dict(pairs)) < len(pairs) or not all(column for _, column in pairs):
         raise InvalidArgument(f"--vector is given as {', '.join(options)}", "Name each field once, as FIELD=COLUMN")
     return dict(pairs)
 
@@ -49,7 +49,9 @@ class Import:
     batch_rows: int
 
     def infer_fields(self, file: Path, metric: str) -> dict[str, vsearch.Dense]:
-        """Fields for a new collection, from the first rows of a file."""
+        """Fields for a new collection: those of an exported file, or what the first rows of any other look like."""
+        if (exported := exported_fields(file, self.vectors, self.skipped)) is not None:
+            return exported
         if metric not in get_args(Metric):
             raise InvalidArgument(f"unknown metric {metric!r}", f"Use one of {', '.join(get_args(Metric))}")
         first = next(read_batches(file, self.batch_rows), None)
@@ -66,8 +68,6 @@ class Import:
     def run(self, db: vsearch.Database, directory: Path, files: Sequence[Path]) -> None:
         """Import the files in order, and say how it went."""
         docs = db.collection(self.collection)
-        if unknown := self.vectors.keys() - docs.schema.keys():
-            raise InvalidArgument(f"no field named {min(unknown)!r}", f"There are: {', '.join(docs.schema)}")
         checkpoints = Checkpoints(directory / CHECKPOINT_FILE, self.collection)
         counts = [count_rows(file) for file in files]
         total = None if None in counts else sum(count or 0 for count in counts)
@@ -79,10 +79,11 @@ class Import:
                 if start:
                     show.err.print(f"{file}: going on after row {start:,}")
                 try:
-                    for batch in read_batches(file, self.batch_rows, start):
-                        last_id = self._write(docs, file, batch)
-                        checkpoints.record(key, batch.position, last_id)
+                    for batch in import_file(
+                        docs, file, self.id_column, self.vectors, self.skipped, self.batch_rows, start
+                    ):
                         position = batch.position
+                        checkpoints.record(key, position, batch.last_id)
                         update(before + position, total)
                 except KeyboardInterrupt:
                     show.err.print(f"stopped after row {position:,} of {file}; the same command goes on from there")
@@ -94,28 +95,6 @@ class Import:
         rate = f"{elapsed_s:,.1f} s, {points / elapsed_s:,.0f} points/s"
         show.line(f"imported {points:,} points into {self.collection} ({rate}); it holds {docs.count():,}")
         show.err.print(f"For the quickest searches build the indexes now: vsearch optimize {directory}", soft_wrap=True)
-
-    def _write(self, docs: vsearch.Collection, file: Path, batch: TableBatch) -> Any:
-        """Upsert a batch; returns the id of its last row."""
-        names = batch.column_names
-        if self.id_column not in names:
-            raise InvalidArgument(f"{file} has no column {self.id_column!r}", f"Use --id: there are {', '.join(names)}")
-        vectors = self.vectors or {field: field for field in docs.schema if field in names}
-        if not vectors:
-            hint = f"Use --vector FIELD=COLUMN with the columns {', '.join(names)}"
-            raise InvalidArgument(f"no column of {file} is named as a field ({', '.join(docs.schema)})", hint)
-        used = {self.id_column, *vectors.values(), *self.skipped}
-        ids = batch.python(self.id_column)
-        try:
-            docs.upsert(
-                ids,
-                vectors={field: batch.vectors(column) for field, column in vectors.items()},
-                payloads=batch.records([name for name in names if name not in used]),
-            )
-        except (InvalidArgument, LimitExceeded) as error:
-            rows = f"rows {batch.position - batch.rows:,} to {batch.position - 1:,} of {file}"
-            raise type(error)(f"{rows} are refused: {error.message}", error.hint) from error
-        return ids[-1]
 
     def _key(self, file: Path) -> str:
         """What a checkpoint belongs to: this version of the file, read in this way."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -14,6 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from vsearch.hits import Hit
+
+PATIENCE_S: Final = 2.0  # what takes longer shows that it is going on
 
 # Payloads hold any text: nothing in them may act as markup.
 out = Console(markup=False, highlight=False, emoji=False)
@@ -101,3 +104,20 @@ def progress(description: str, total: int | None) -> Iterator[Callable[[int, int
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task(description, total=total)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def waiting(description: str) -> Iterator[None]:
+    """A spinner on stderr when it takes longer than PATIENCE_S. Silent unless stderr is a terminal."""
+    status = err.status(description)
+    timer = threading.Timer(PATIENCE_S, status.start)
+    timer.daemon = True
+    if err.is_terminal:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if timer.ident is not None:
+            timer.join()
+        status.stop()

@@ -74,7 +74,7 @@ def compile_filter(node: Node) -> Matcher:
 
 def predicate(leaf: Leaf) -> Predicate:
     """A condition on a path as a function of the payload."""
-    sites = _sites(leaf.path)
+    sites = sites_of(leaf.path)
     match leaf:
         case Nested():
             inner = compile_filter(leaf.condition)
@@ -91,7 +91,7 @@ def predicate(leaf: Leaf) -> Predicate:
             fits = count_test(leaf)
             return lambda payload: any(map(fits, map(_count, sites(payload) or [None])))
     test = value_test(leaf)
-    return lambda payload: any(map(test, _values(sites(payload))))
+    return lambda payload: any(map(test, values_of(sites(payload))))
 
 
 def value_test(leaf: Leaf) -> Test:
@@ -200,13 +200,14 @@ def _count(site: Any) -> int:
     return 0 if site is None else 1
 
 
-def _values(sites: list[Any]) -> list[Any]:
+def values_of(sites: list[Any]) -> list[Any]:
+    """The values of a path, of what stands there: the elements of lists instead of the lists."""
     if len(sites) == 1:
         return sites[0] if isinstance(sites[0], list) else sites
     return [value for site in sites for value in (site if isinstance(site, list) else (site,))]
 
 
-def _sites(path: str) -> Callable[[Payload], list[Any]]:
+def sites_of(path: str) -> Callable[[Payload], list[Any]]:
     """The function that finds what stands at a path: [] where it is missing."""
     steps = parse_path(path)
     first = steps[0]

@@ -1,0 +1,313 @@
+"""The ASGI application: what every request passes on its way to a handler and back.
+
+1. The endpoint is found, the key checked, the body read within its limit (an upload goes to a temporary file).
+2. In a worker thread the body is parsed and validated, the handler runs, its result becomes bytes.
+3. The answer is sent; metrics and logs are told. Whatever was raised on the way is an error answer in JSON: a client
+   never sees a traceback, and the log has it under the request's id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from types import GeneratorType
+from typing import Any, Final, TypeVar
+
+import orjson
+
+from vsearch import wire
+from vsearch.database import Database
+from vsearch.errors import Corruption, ReadOnly, ResourceExhausted, VSearchError
+from vsearch.storage.files import spool
+
+from .endpoint import Call, Download, Endpoint, Table, Text
+from .errors import DiskRefused, InternalError, Malformed, TooLarge, TooSlow, error_answer, status_of
+from .keys import Keys
+from .logs import Logs
+from .memory import MemoryBudget
+from .metrics import Metrics
+from .parsing import parse_body, parse_params
+from .settings import BODY_PAUSE_S, MAX_BODIES_BYTES, Settings
+from .together import Steps
+from .traces import Traces
+from .workers import Workers
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Header = tuple[bytes, bytes]
+T = TypeVar("T")
+
+REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+JSON_OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY
+RETRY_AFTER_S: Final = b"1"
+CLIENT_GONE: Final = 499  # in the logs: there was nobody to answer
+
+
+class Gone(Exception):
+    """The client went away before its request was whole."""
+
+
+class Front:
+    """The application over one open database. Used by the event loop's thread."""
+
+    def __init__(self, db: Database, settings: Settings, table: Table) -> None:
+        self.db = db
+        self.settings = settings
+        self.table = table
+        self.workers = Workers()
+        self.metrics = Metrics(db)
+        self.logs = Logs(settings)
+        self.traces = Traces(settings.traces)
+        self._memory = MemoryBudget(settings.memory_bytes)
+        self._keys = Keys(settings)
+        self._body_bytes = 0  # of all requests whose bodies are being read or worked on
+        self._ids = itertools.count()
+        self._id_prefix = secrets.token_hex(4)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await Exchange(self, scope, receive, send).run()
+
+    def admit(self, exchange: Exchange, endpoint: Endpoint) -> None:
+        """Raises PermissionDenied, TooLarge or ResourceExhausted for a request that is not to be served."""
+        self._keys.check(exchange.headers, endpoint.access)
+        if endpoint.access == "write":
+            self._memory.check()
+        limit = self.settings.max_upload_bytes if endpoint.upload else self.settings.max_body_bytes
+        if limit is not None and exchange.content_length > limit:
+            raise TooLarge(f"the body has {exchange.content_length:,} bytes", f"Send at most {limit:,} bytes at once")
+
+    def new_id(self) -> str:
+        """An id for a request that brings none."""
+        return f"{self._id_prefix}{next(self._ids):08x}"
+
+    def hold(self, nbytes: int) -> None:
+        """Account for a body in memory. Raises ResourceExhausted when there are too many."""
+        self._body_bytes += nbytes
+        if self._body_bytes > MAX_BODIES_BYTES:
+            raise ResourceExhausted("too many large requests at once", "Try again, with fewer at a time")
+
+    def release(self, nbytes: int) -> None:
+        self._body_bytes -= nbytes
+
+
+class Exchange:
+    """One request and its answer."""
+
+    def __init__(self, front: Front, scope: Scope, receive: Receive, send: Send) -> None:
+        self.front = front
+        self.scope = scope
+        self.started_s = time.perf_counter()
+        self.method: str = scope["method"]
+        self.raw_path: str = scope["raw_path"].split(b"?")[0].decode("ascii", "replace")
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        given = self.headers.get(b"x-request-id")
+        self.id = front.new_id() if given is None or not REQUEST_ID.fullmatch(given) else given.decode()
+        self.endpoint: Endpoint | None = None
+        self.names: dict[str, str] = {}
+        self.status = 0
+        self.sent_bytes = 0
+        self.note = ""  # what was asked, for the log of slow requests
+        self._receive = receive
+        self._send = send
+        self._unread = b"content-length" in self.headers or b"transfer-encoding" in self.headers  # if there may be more
+
+    @property
+    def content_length(self) -> int:
+        text = self.headers.get(b"content-length", b"0")
+        return int(text) if text.isdigit() else 0
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.perf_counter() - self.started_s
+
+    async def run(self) -> None:
+        """Answer, whatever happens."""
+        front = self.front
+        front.metrics.began()
+        try:
+            with front.traces.span(self):
+                try:
+                    await self._answer()
+                except Gone:
+                    self.status = CLIENT_GONE
+                except Exception as error:
+                    await self._refuse(error)
+        finally:
+            front.metrics.ended(self.endpoint, self.status, self.elapsed_s)
+            front.logs.request(self)
+
+    async def _answer(self) -> None:
+        method = "GET" if self.method == "HEAD" else self.method
+        self.endpoint, self.names = self.front.table.find(method, self.raw_path)
+        self.front.admit(self, self.endpoint)
+        if self.endpoint.upload:
+            answer = await self._with_upload(self.endpoint)
+        else:
+            answer = await self._with_body(self.endpoint)
+        if isinstance(answer, Download):
+            await self._stream(answer)
+        else:
+            await self._whole(200, *answer)
+
+    async def _with_body(self, endpoint: Endpoint) -> tuple[bytes, str] | Download:
+        limit = self.front.settings.max_body_bytes
+        pieces: list[bytes] = []
+        held = 0
+        try:
+            async for piece in self._pieces():
+                held += len(piece)
+                self.front.hold(len(piece))
+                if held > limit:
+                    raise TooLarge(f"the body has more than {limit:,} bytes", "Send several requests")
+                pieces.append(piece)
+            body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            return await self._serve(endpoint, self._work(endpoint, body, None))
+        finally:
+            self.front.release(held)
+
+    async def _with_upload(self, endpoint: Endpoint) -> tuple[bytes, str] | Download:
+        limit = self.front.settings.max_upload_bytes
+        with spool(self.front.db.path) as upload:
+            async for piece in self._pieces():
+                await self.front.workers.call("long", partial(upload.write, piece))
+                if limit is not None and upload.nbytes > limit:
+                    raise TooLarge(f"the upload has more than {limit:,} bytes", "Send it in parts")
+            if upload.nbytes == 0:
+                raise Malformed("the body is empty", "Send the file as the body")
+            await self.front.workers.call("long", upload.flush)
+            return await self._serve(endpoint, self._work(endpoint, b"", upload.path))
+
+    async def _serve(self, endpoint: Endpoint, steps: Steps[T]) -> T:
+        kind = (endpoint, self.names.get("collection"))
+        return await self.front.workers.serve(endpoint.lane, kind, self.scope.get("client"), steps)
+
+    def _work(self, endpoint: Endpoint, raw: bytes, upload: Path | None) -> Steps[tuple[bytes, str] | Download]:
+        """Parse, handle, encode: in a worker thread. Raises what the handler raises."""
+        content_type = self.headers.get(b"content-type", b"").decode("ascii", "replace")
+        media_type = content_type.split(";")[0].strip().lower()
+        accept = self.headers.get(b"accept", b"").decode("ascii", "replace")
+        call: Call[Any, Any] = Call(
+            db=self.front.db,
+            metrics=self.front.metrics,
+            table=self.front.table,
+            names=self.names,
+            body=parse_body(endpoint, raw, media_type),
+            params=parse_params(endpoint, self.scope["query_string"]),
+            upload=upload,
+            content_type=content_type,
+            accept=accept,
+            binary=not endpoint.envelope and wire.MSGPACK in accept,
+        )
+        result = endpoint.handler(call)
+        if isinstance(result, GeneratorType):
+            result = yield from result
+        if self.elapsed_s * 1000 > self.front.settings.slow_ms:
+            self.note = repr(call.body)
+        if isinstance(result, Text):
+            return result.content, result.media_type
+        if isinstance(result, Download):
+            return result
+        if endpoint.envelope:
+            result = {"result": result, "status": "ok", "time": self.elapsed_s}
+        elif call.binary:
+            return wire.pack(result), wire.MSGPACK
+        return orjson.dumps(result, option=JSON_OPTIONS), wire.JSON
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises Gone, or TooSlow for a client that stops in the middle."""
+        while self._unread:
+            # asyncio.timeout does the same, and costs as much as the rest of a request's way through here.
+            task, late = asyncio.current_task(), False
+
+            def cut_off(task: Any = task) -> None:
+                nonlocal late
+                late = True
+                task.cancel()
+
+            timer = asyncio.get_running_loop().call_later(BODY_PAUSE_S, cut_off)
+            try:
+                message = await self._receive()
+            except asyncio.CancelledError:
+                if not late or task is None or task.uncancel():
+                    raise
+                raise TooSlow(f"no more of the body came for {BODY_PAUSE_S:g} s", "Send it without pauses") from None
+            finally:
+                timer.cancel()
+            if message["type"] == "http.disconnect":
+                raise Gone
+            self._unread = message.get("more_body", False)
+            if message.get("body"):
+                yield message["body"]
+
+    async def _refuse(self, error: Exception) -> None:
+        if self.status:  # in the middle of an answer: the connection is cut, so that it is not taken for a whole one
+            self.front.logs.failure(self, error)
+            raise error
+        known = error if isinstance(error, VSearchError) else None
+        if known is None:
+            known = InternalError("the server failed", f"This is a bug: its log has more under request id {self.id}")
+        elif isinstance(known, ReadOnly) and self.front.db.failed is not None:
+            known = DiskRefused(known.message, known.hint)
+        status = status_of(known)
+        if isinstance(known, Corruption) and self.endpoint is not None and self.endpoint.upload:
+            status = status_of(Malformed(""))  # it is the client's file that is damaged
+        if status in (500, 507):
+            self.front.logs.failure(self, error)
+        headers: list[Header] = []
+        if self._unread:
+            headers.append((b"connection", b"close"))  # what is left of the body is not read
+        if status == 401:
+            headers.append((b"www-authenticate", b"Bearer"))
+        if status in (429, 503):
+            headers.append((b"retry-after", RETRY_AFTER_S))
+        if status == 405:
+            headers.append((b"allow", ", ".join(self.front.table.methods(self.raw_path)).encode()))
+        await self._whole(status, orjson.dumps(error_answer(known, self.elapsed_s)), wire.JSON, headers)
+
+    async def _whole(self, status: int, body: bytes, media_type: str, headers: list[Header] | None = None) -> None:
+        await self._start(status, media_type, len(body), headers or [])
+        self.sent_bytes = 0 if self.method == "HEAD" else len(body)
+        await self._send({"type": "http.response.body", "body": b"" if self.method == "HEAD" else body})
+
+    async def _stream(self, download: Download) -> None:
+        """Piece by piece; the first is made before the answer starts, so that an early failure is an error answer."""
+        pieces = download.pieces
+
+        def following() -> bytes:
+            return next(pieces, b"")
+
+        gone = asyncio.ensure_future(self._gone())
+        try:
+            piece = await self.front.workers.call("long", following)
+            disposition = f'attachment; filename="{download.file_name}"'.encode()
+            await self._start(200, download.media_type, download.nbytes, [(b"content-disposition", disposition)])
+            while piece and self.method != "HEAD" and not gone.done():
+                await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+                self.sent_bytes += len(piece)
+                piece = await self.front.workers.call("long", following)
+            await self._send({"type": "http.response.body", "body": b""})
+        finally:
+            gone.cancel()
+            with suppress(ValueError):  # a step still running in its thread, when the server is being stopped
+                pieces.close()
+
+    async def _gone(self) -> None:
+        """Returns when the client has gone away."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def _start(self, status: int, media_type: str, nbytes: int | None, headers: list[Header]) -> None:
+        self.status = status
+        start = [(b"content-type", media_type.encode()), (b"x-request-id", self.id.encode()), *headers]
+        if nbytes is not None:
+            start.append((b"content-length", str(nbytes).encode()))
+        await self._send({"type": "http.response.start", "status": status, "headers": start})

@@ -1,0 +1,71 @@
+"""Clients as thin as they can be: ready-made requests over raw sockets, so that the server is what is measured."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import time
+from collections.abc import Sequence
+
+
+def request(path: str, body: bytes, media_type: str, accept: str = "*/*") -> bytes:
+    """A whole POST request."""
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {media_type}\r\nAccept: {accept}\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+class Connection:
+    """One kept-alive connection."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._received = b""
+
+    def send(self, message: bytes) -> None:
+        self.socket.sendall(message)
+        self._received = b""
+
+    def whole(self) -> bool:
+        """Read what there is; whether the answer is complete. Raises for one that is not 200."""
+        self._received += self.socket.recv(1 << 18)
+        head, _, body = self._received.partition(b"\r\n\r\n")
+        if not body:
+            return False
+        assert head.startswith(b"HTTP/1.1 200"), self._received[:500]
+        return len(body) >= int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+
+
+def latencies_s(port: int, messages: Sequence[bytes]) -> list[float]:
+    """Seconds that each request takes, one after the other on one connection."""
+    connection, times = Connection(port), []
+    for message in messages:
+        start = time.perf_counter()
+        connection.send(message)
+        while not connection.whole():
+            pass
+        times.append(time.perf_counter() - start)
+    connection.socket.close()
+    return times
+
+
+def throughput(port: int, messages: Sequence[bytes], clients: int, seconds: float) -> float:
+    """Requests a second that `clients` connections get answered, each sending the next when it has an answer."""
+    selector = selectors.DefaultSelector()
+    connections = [Connection(port) for _ in range(clients)]
+    sent = done = 0
+    for connection in connections:
+        selector.register(connection.socket, selectors.EVENT_READ, connection)
+        connection.send(messages[sent % len(messages)])
+        sent += 1
+    start = time.perf_counter()
+    while (elapsed_s := time.perf_counter() - start) < seconds:
+        for key, _ in selector.select():
+            connection = key.data
+            if connection.whole():
+                done += 1
+                connection.send(messages[sent % len(messages)])
+                sent += 1
+    for connection in connections:
+        connection.socket.close()
+    return done / elapsed_s

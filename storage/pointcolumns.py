@@ -1,0 +1,113 @@
+"""Points as columns of Arrow tables, both ways: what exported files and the server's Arrow bodies have in common.
+
+1. Ids are uint64 where all are integers, text where all are strings, else JSON text (`5`, `"5"`): the kind of the ids.
+2. A payload is JSON text, null where a point has none.
+3. The vectors of a field are fixed-size lists of float32, null where a point lacks the field. The column has the name
+   of the field; where that is empty or the name of another column, "vector:" and the name (no field has a colon in it).
+4. The schema's metadata has `vsearch`: a JSON object that says what the table is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+
+from vsearch.errors import InvalidArgument
+from vsearch.types import FloatArray, Payload, PointId
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+IdKind = Literal["integer", "string", "json"]
+
+ID: Final = "id"
+PAYLOAD: Final = "payload"
+EXPIRES_AT: Final = "expires_at"  # Unix time in seconds
+SCORE: Final = "score"
+QUERY: Final = "query"
+_TAKEN: Final = ("", ID, PAYLOAD, EXPIRES_AT, SCORE, QUERY)
+_DESCRIPTION: Final = b"vsearch"
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+def vector_column(field: str) -> str:
+    """The name of a field's column."""
+    return f"vector:{field}" if field in _TAKEN else field
+
+
+def id_kind(ids: Iterable[PointId]) -> IdKind:
+    """How these ids are stored together."""
+    strings = {isinstance(point_id, str) for point_id in ids}
+    return "json" if len(strings) == 2 else "integer" if False in strings else "string"
+
+
+def id_type(kind: IdKind) -> pa.DataType:
+    import pyarrow as pa
+
+    return pa.uint64() if kind == "integer" else pa.string()
+
+
+def encode_ids(ids: Sequence[PointId], kind: IdKind) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array([to_json(point_id) for point_id in ids] if kind == "json" else ids, id_type(kind))
+
+
+def decode_ids(values: list[Any], kind: IdKind) -> list[Any]:
+    """Ids of the values of such a column. Raises InvalidArgument for text that is not JSON."""
+    return _from_json(values, "id") if kind == "json" else values
+
+
+def decode_payloads(values: list[Any]) -> list[Payload | None]:
+    """Payloads of the values of such a column. Raises InvalidArgument for text that is not JSON."""
+    return _from_json(values, "payload")
+
+
+def encode_vectors(vectors: Sequence[FloatArray | None], dim: int) -> pa.Array:
+    """float32 [dim] for each row, or None."""
+    import pyarrow as pa
+
+    absent = np.array([vector is None for vector in vectors], np.bool_)
+    matrix = np.zeros((len(vectors), dim), np.float32)
+    for row, vector in enumerate(vectors):
+        if vector is not None:
+            matrix[row] = vector
+    mask = pa.array(absent) if absent.any() else None
+    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), dim, mask=mask)
+
+
+def to_json(value: Any) -> str:
+    """JSON text without spaces, which `json.loads` makes the same value of: floats stay floats, to the last bit."""
+    return _ENCODER.encode(value)
+
+
+def write_description(description: Mapping[str, Any]) -> dict[bytes, bytes]:
+    """The metadata of a schema with this description."""
+    return {_DESCRIPTION: to_json(description).encode()}
+
+
+def read_description(metadata: Mapping[bytes, bytes] | None, name: str) -> dict[str, Any]:
+    """The description in a schema's metadata, {} when there is none. Raises InvalidArgument, naming the table."""
+    text = (metadata or {}).get(_DESCRIPTION)
+    if text is None:
+        return {}
+    try:
+        description = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgument(f"{name} has metadata 'vsearch' that is not JSON: {error}") from error
+    if not isinstance(description, dict):
+        raise InvalidArgument(f"{name} has metadata 'vsearch' that is not a JSON object")
+    return description
+
+
+def _from_json(texts: list[Any], what: str) -> list[Any]:
+    values = []
+    for row, text in enumerate(texts):
+        try:
+            values.append(None if text is None else json.loads(text))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise InvalidArgument(f"the {what} in row {row} is not JSON: {error}") from error
+    return values

@@ -1,0 +1,65 @@
+"""`python -m tests.fuzz --seconds 300`: schemathesis over the OpenAPI document of a running server.
+
+Half of the time every route is called with made-up names; in the other half those of one collection are called with
+the name of one that exists, so that what they do is reached and not only what they refuse. No answer may be a 5xx (but
+501), or other than documented.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+import vsearch
+from tests.serving import serving
+
+CONFIG = Path(__file__).with_name("schemathesis.toml")
+KEPT = ("delete_collection", "v1_delete_collection", "create_collection", "recover_from_snapshot", "v1_restore")
+
+
+def fill(path: Path) -> None:
+    """A collection of two dimensions: the lists of numbers that come up are often of that length."""
+    rng = np.random.default_rng(1)
+    with vsearch.open(path) as db:
+        docs = db.create_collection("docs", {"": vsearch.Dense(2, metric="l2"), "b": vsearch.Dense(3, metric="dot")})
+        payloads = [{"n": i, "tags": ["a", "b"][: i % 3], "o": {"x": i / 2}} for i in range(300)]
+        docs.upsert(range(300), {"": rng.normal(size=(300, 2)), "b": rng.normal(size=(300, 3))}, payloads)
+
+
+def run(seconds: int) -> int:
+    """The exit code: 0 if nothing was found."""
+    command = [str(Path(sys.executable).with_name("st")), "--config-file", "schemathesis.toml", "run"]
+    options = ["--max-time", str(seconds // 2), "--continue-on-failure", "--suppress-health-check", "all", "--no-color"]
+    options += ["--warnings", "off", "--report", ""]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "db"
+        fill(path)
+        for name in ("made-up", "existing"):
+            (Path(folder) / name).mkdir()
+            config = CONFIG.read_text()
+            chosen: list[str] = []
+            if name == "existing":
+                config += '\n[parameters]\n"path.collection" = "docs"\n'
+                chosen = [f"--exclude-operation-id={one}" for one in KEPT] + ["--include-path-regex", "{collection}"]
+            (Path(folder) / name / "schemathesis.toml").write_text(config)
+            with serving(path, "--no-access-log") as server:
+                code = subprocess.run(
+                    [*command, f"{server.url}/openapi.json", *options[:-2], *chosen], cwd=Path(folder) / name
+                ).returncode
+            if code:
+                sys.stderr.writelines(server.log)
+                return code
+        shutil.rmtree(path)
+    return 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, default=300)
+    sys.exit(run(parser.parse_args().seconds))

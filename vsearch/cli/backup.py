@@ -1,0 +1,67 @@
+"""The commands `backup` and `restore`: a database as one file, and back."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import vsearch
+from vsearch.cli import show
+from vsearch.errors import InvalidArgument, Locked, NotFound
+from vsearch.storage.archive import read_head
+from vsearch.storage.stamp import is_database
+
+URLS: Final = ("http://", "https://")
+
+
+def backup(source: str, file: Path, overwrite: bool, api_key: str | None) -> None:
+    """Write a snapshot of a database to a file: of one in a directory, which no other process may have open for
+    writing, or of one that a server has, by its URL."""
+    try:
+        with show.waiting(f"backing up {source}"), opened(source, api_key) as db:
+            info, names = db.backup(file, overwrite), db.collections()
+    except Locked as error:
+        hint = f"If that is a server, back up through it: vsearch backup http://localhost:6333 {file}"
+        raise Locked(error.message, hint) from error
+    count = f"{len(names)} collection{'' if len(names) == 1 else 's'}"
+    show.line(f"backed up {count} to {file}: {show.size(info.nbytes)}, sha256 {info.checksum}")
+
+
+def opened(source: str, api_key: str | None) -> vsearch.Database | vsearch.RemoteDatabase:
+    """The database in a directory, which must exist, or at a URL."""
+    if source.startswith(URLS):
+        return vsearch.connect(source, api_key=api_key)
+    if not is_database(Path(source)):
+        raise NotFound(f"there is no database in {source}")
+    return vsearch.open(source)
+
+
+def restore(
+    file: Path, target: str, collection: str | None, name: str | None, replace: bool, api_key: str | None
+) -> None:
+    """Make a database of a snapshot or, given a `collection` of it, bring that into a database under a name."""
+    from vsearch.snapshots import restore_database
+
+    if collection is None:
+        if name is not None or replace:
+            raise InvalidArgument("--as and --replace are for one collection", "Say which one with --collection")
+        if target.startswith(URLS):
+            raise InvalidArgument("a server restores one collection at a time", "Say which one with --collection")
+        with show.waiting(f"restoring {target}"):
+            restore_database(file, Path(target))
+        show.line(f"restored {', '.join(read_head(file)['collections']) or 'an empty database'} into {target}")
+        return
+    held = read_head(file)["collections"]
+    if collection not in held:  # told before a database is made
+        raise NotFound(f"{file} holds no collection {collection!r}", f"It holds: {', '.join(held) or 'none'}")
+    with show.waiting(f"restoring {collection}"), ExitStack() as stack:
+        if target.startswith(URLS):
+            db: vsearch.Database | vsearch.RemoteDatabase = stack.enter_context(
+                vsearch.connect(target, api_key=api_key)
+            )
+        else:
+            db = stack.enter_context(vsearch.open(target))
+        docs = db.restore_collection(name or collection, file, replace, source=collection)
+        count = docs.count()
+    show.line(f"restored {docs.name} into {target}: {count:,} points")

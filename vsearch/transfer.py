@@ -1,0 +1,233 @@
+"""Whole collections in and out of files, in constant memory: import from tables, export to Parquet or Arrow.
+
+Import: each batch of rows is one durable upsert. The columns of an ordinary table are ids, vectors and, all others
+together, payload. An exported file says in its metadata which columns are what (storage/pointcolumns.py), so that the
+points become what they were: ids, payloads, vectors, which fields they lack, when they end.
+
+Export: a point that lives throughout is in the file exactly once; points come in the order of their ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple, get_args
+
+from vsearch.collection import Collection, Vectors
+from vsearch.errors import InvalidArgument, LimitExceeded
+from vsearch.hits import Point
+from vsearch.storage import exporting
+from vsearch.storage.exporting import ExportFormat
+from vsearch.storage.pointcolumns import (
+    EXPIRES_AT,
+    ID,
+    PAYLOAD,
+    IdKind,
+    decode_ids,
+    decode_payloads,
+    id_kind,
+    vector_column,
+)
+from vsearch.storage.tables import TableBatch, describe, read_batches
+from vsearch.types import MAX_LIMIT, Dense, Payload, PointId, Progress
+
+POINTS_AT_ONCE: Final = 64  # that an export reads with their payloads, each of which may have a mebibyte
+BYTES_AT_ONCE: Final = 16 << 20  # of vectors that it reads together
+EXPIRY_MARGIN_S: Final = 0.00025  # whole milliseconds are stored, of which the seconds in a float may fall short
+
+
+class Rows(NamedTuple):
+    """Points as the arguments of an upsert."""
+
+    ids: list[PointId]
+    vectors: Vectors
+    payloads: list[Payload | None] | None
+    expires_at: list[float | None] | None
+
+
+class Imported(NamedTuple):
+    """A batch that is durable. `position`: the row of the table that follows; `last_id`: of its last row."""
+
+    position: int
+    rows: int
+    last_id: PointId
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an exported file says of itself."""
+
+    id_kind: IdKind
+    fields: dict[str, Dense]
+
+    @classmethod
+    def of(cls, description: Mapping[str, Any], name: str) -> Exported | None:
+        """Of the description in a table's metadata; None when that is not an export.
+
+        Raises InvalidArgument, naming the table, for one that this release cannot read.
+        """
+        if "export" not in description:
+            return None
+        if description["export"] != exporting.VERSION:
+            hint = "Import it with a newer release"
+            raise InvalidArgument(f"{name} is an export of version {description['export']!r}", hint)
+        try:
+            kind, specs = description["id"], description["fields"]
+            if kind not in get_args(IdKind):
+                raise ValueError(f"ids of the kind {kind!r}")
+            if unknown := {spec["kind"] for spec in specs.values()} - {"dense"}:
+                raise ValueError(f"fields of the kind {min(unknown)!r}")
+            return cls(kind, {field: Dense.from_dict(spec) for field, spec in specs.items()})
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            hint = "Import it with a newer release, or export again"
+            raise InvalidArgument(f"{name} describes its columns wrongly: {error}", hint) from error
+
+    def columns(self, vectors: Mapping[str, str] | None, skip: Sequence[str]) -> dict[str, str]:
+        """Field -> its column: those given, or all, but for those to skip."""
+        columns = vectors or {field: vector_column(field) for field in self.fields}
+        return {field: column for field, column in columns.items() if column not in skip}
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """Which columns of a table become what in a collection of these fields.
+
+    `vectors`: field -> column; empty: by the fields' names. `skip`: columns that are left out. `name`: of the table,
+    in errors. `exported`: what it says of itself, if it is an exported file.
+    """
+
+    schema: Mapping[str, Dense]
+    name: str
+    id_column: str = ID
+    vectors: Mapping[str, str] | None = None
+    skip: Sequence[str] = ()
+    exported: Exported | None = None
+
+    def rows(self, batch: TableBatch) -> Rows:
+        """The points of a batch. Raises InvalidArgument for columns that are missing, or hold something else."""
+        names = batch.column_names
+        if self.id_column not in names:
+            hint = f"Name the column of ids: there are {', '.join(names)}"
+            raise InvalidArgument(f"{self.name} has no column {self.id_column!r}", hint)
+        return self._ordinary(batch) if self.exported is None else self._exported(batch, self.exported)
+
+    def _ordinary(self, batch: TableBatch) -> Rows:
+        names = batch.column_names
+        columns = self.vectors or {field: field for field in self.schema if field in names}
+        if not columns:
+            hint = f"Give FIELD=COLUMN, the columns are {', '.join(names)}"
+            raise InvalidArgument(f"no column of {self.name} is named as a field ({', '.join(self.schema)})", hint)
+        used = {self.id_column, *columns.values(), *self.skip}
+        vectors = {field: batch.vectors(column) for field, column in columns.items()}
+        payloads: list[Payload | None] = [*batch.records([name for name in names if name not in used])]
+        return Rows(batch.python(self.id_column), vectors, payloads, None)
+
+    def _exported(self, batch: TableBatch, exported: Exported) -> Rows:
+        columns = exported.columns(self.vectors, self.skip)
+        if unknown := columns.keys() - self.schema.keys():
+            hint = f"Skip the column {columns[min(unknown)]!r}, or say which field it is"
+            raise InvalidArgument(f"{self.name} has vectors of a field {min(unknown)!r}, the collection has not", hint)
+        vectors = {field: batch.optional_vectors(column) for field, column in columns.items()}
+        payloads = None if PAYLOAD in self.skip else decode_payloads(batch.python(PAYLOAD))
+        expires_at = None if EXPIRES_AT in self.skip else [_later(end) for end in batch.python(EXPIRES_AT)]
+        return Rows(decode_ids(batch.python(self.id_column), exported.id_kind), vectors, payloads, expires_at)
+
+
+def import_file(
+    docs: Collection,
+    path: Path,
+    id_column: str = ID,
+    vectors: Mapping[str, str] | None = None,
+    skip: Sequence[str] = (),
+    batch_rows: int = 2_000,
+    start: int = 0,
+    name: str | None = None,
+) -> Iterator[Imported]:
+    """Upsert the rows of a file from row `start` on; yields after each batch, which is durable then.
+
+    `vectors`: field -> column; by default columns named as a field. `skip`: columns left out; all others become the
+    payload. An exported file needs none of these. `name`: what errors call the file instead of its path.
+
+    Raises InvalidArgument and LimitExceeded, naming the rows that are refused, after those before them were written.
+    """
+    shown = name or str(path)
+    if unknown := (vectors or {}).keys() - docs.schema.keys():
+        raise InvalidArgument(f"no field named {min(unknown)!r}", f"There are: {', '.join(docs.schema)}")
+    exported = Exported.of(describe(path, shown), shown)
+    mapped = Mapped(docs.schema, shown, id_column, vectors, skip, exported)
+    for batch in read_batches(path, batch_rows, start, shown):
+        try:
+            rows = mapped.rows(batch)
+            docs.upsert(*rows)
+        except (InvalidArgument, LimitExceeded) as error:
+            refused = f"rows {batch.position - batch.rows:,} to {batch.position - 1:,} of {shown}"
+            raise type(error)(f"{refused} are refused: {error.message}", error.hint) from error
+        yield Imported(batch.position, batch.rows, rows.ids[-1])
+
+
+def exported_fields(
+    path: Path, vectors: Mapping[str, str] | None = None, skip: Sequence[str] = ()
+) -> dict[str, Dense] | None:
+    """The fields that a new collection needs for an exported file; None for any other. Arguments as of `import_file`.
+
+    Raises InvalidArgument for a column without vectors.
+    """
+    exported = Exported.of(describe(path), str(path))
+    if exported is None:
+        return None
+    specs = {vector_column(field): spec for field, spec in exported.fields.items()}
+    columns = exported.columns(vectors, skip)
+    if unknown := set(columns.values()) - specs.keys():
+        raise InvalidArgument(f"{path} has no vectors in {min(unknown)!r}", f"It has them in {', '.join(specs)}")
+    return {field: specs[column] for field, column in columns.items()}
+
+
+def export(
+    docs: Collection,
+    format: ExportFormat = "parquet",
+    batch_rows: int = 2_000,
+    progress: Progress | None = None,
+) -> Generator[bytes, None, None]:
+    """The whole collection as a Parquet file or an Arrow stream, in pieces of bytes as they become ready.
+
+    `batch_rows`: at most so many points in a row group or record batch. `progress(done, total)` is called with numbers
+    of points. Nothing is held open between two pieces; the generator may be closed at any time.
+
+    Raises InvalidArgument for an unknown format, before anything is read.
+    """
+    if format not in get_args(ExportFormat):
+        raise InvalidArgument(f"unknown format {format!r}", f"Use one of {', '.join(get_args(ExportFormat))}")
+    if batch_rows < 1:
+        raise InvalidArgument(f"batch_rows is {batch_rows}", "Use at least 1")
+    ends = [*docs.scroll(limit=1, with_payload=False), *docs.scroll(limit=1, cursor="", with_payload=False)]
+    kind = id_kind(point.id for point in ends)  # the first id of all, and the first string
+    return exporting.write(_points(docs, kind, progress), format, kind, docs.schema, batch_rows)
+
+
+def _points(docs: Collection, kind: IdKind, progress: Progress | None) -> Iterator[Point]:
+    """Every point, with all it has.
+
+    Ids come in long pages, since each page costs a look at the whole collection; the rest in short ones, since it may
+    be large. Ids of a kind that there was none of when the export began are left out.
+    """
+    at_once = max(1, min(POINTS_AT_ONCE, BYTES_AT_ONCE // (4 * sum(field.dim for field in docs.schema.values()))))
+    cursor: PointId | None = "" if kind == "string" else None
+    done = 0
+    while True:
+        page = docs.scroll(limit=MAX_LIMIT, cursor=cursor, with_payload=False)
+        ids = [point.id for point in page if kind != "integer" or not isinstance(point.id, str)]
+        total = docs.count() if progress is not None else 0
+        for start in range(0, len(ids), at_once):
+            points = docs.get(ids[start : start + at_once], with_vectors=True)
+            yield from points
+            done += len(points)
+            if progress is not None:
+                progress(done, max(done, total))
+        cursor = page.cursor
+        if cursor is None or (kind == "integer" and isinstance(cursor, str)):
+            return
+
+
+def _later(expires_at: Any) -> Any:
+    return expires_at + EXPIRY_MARGIN_S if isinstance(expires_at, float) else expires_at
