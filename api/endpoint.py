@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 from urllib.parse import unquote
@@ -33,6 +34,7 @@ Access = Literal["open", "read", "write"]  # open: without a key, to see whether
 Lane = Literal[
     "read", "write", "long"
 ]  # the worker threads that an endpoint uses, so that one kind never starves another
+MAX_REMEMBERED: Final = 1_024  # paths
 MAX_STEPS: Final = 10  # of a path; the longest of ours has seven
 
 Handler = Callable[["Call[Any, Any]"], Any]
@@ -149,6 +151,7 @@ class Table:
 
     def __init__(self, endpoints: list[Endpoint]) -> None:
         self.endpoints = endpoints
+        self.find = lru_cache(maxsize=MAX_REMEMBERED)(self._find)  # the same few paths come again and again
         self._root: dict[str, Any] = {}
         for endpoint in endpoints:
             node = self._root
@@ -159,7 +162,7 @@ class Table:
             names = [step[1:-1] for step in _steps(endpoint.path) if step.startswith("{")]
             methods[endpoint.method] = (endpoint, names)
 
-    def find(self, method: str, raw_path: str) -> tuple[Endpoint, dict[str, str]]:
+    def _find(self, method: str, raw_path: str) -> tuple[Endpoint, Mapping[str, str]]:
         """The endpoint and the names in its path, percent-decoded. Raises NoRoute or WrongMethod."""
         steps = _steps(raw_path)
         methods, values = _walk(self._root, steps, ()) if len(steps) <= MAX_STEPS else ({}, ())

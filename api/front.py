@@ -13,7 +13,7 @@ import itertools
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -112,7 +112,7 @@ class Exchange:
         given = self.headers.get(b"x-request-id")
         self.id = front.new_id() if given is None or not REQUEST_ID.fullmatch(given) else given.decode()
         self.endpoint: Endpoint | None = None
-        self.names: dict[str, str] = {}
+        self.names: Mapping[str, str] = {}
         self.status = 0
         self.sent_bytes = 0
         self.note = ""  # what was asked, for the log of slow requests

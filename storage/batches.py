@@ -36,7 +36,7 @@ class ArrowBatch:
     def python(self, name: str) -> list[Any]:
         try:
             values: list[Any] = _plain(self._column(name)).to_pylist()
-        except (ValueError, ArithmeticError) as error:  # text that is not UTF-8, times that Python cannot hold
+        except (ValueError, ArithmeticError, LookupError) as error:  # text that is not UTF-8, unknown time zones ...
             raise InvalidArgument(f"{self._name}: column {name!r}: {error}") from error
         return values
 

@@ -24,6 +24,7 @@ from .pointcolumns import (
     id_type,
     to_json,
     vector_column,
+    vector_type,
     write_description,
 )
 
@@ -53,7 +54,7 @@ def write(
     points: Iterable[PointLike], format: ExportFormat, kind: IdKind, fields: Mapping[str, Dense], batch_rows: int
 ) -> Generator[bytes, None, None]:
     """The bytes of a table with a row for each point. `kind`: of their ids. Closing the generator ends the writer."""
-    schema = _schema(kind, fields)
+    schema = _schema(kind, fields, format)
     sink = _Pieces()
     with _writer(sink, format, schema) as writer:
         batch = _Batch(kind, fields)
@@ -80,13 +81,16 @@ def _writer(sink: _Pieces, format: ExportFormat, schema: pa.Schema) -> Any:
     return parquet.ParquetWriter(file, schema, compression=compression, use_dictionary=False, write_statistics=[ID])
 
 
-def _schema(kind: IdKind, fields: Mapping[str, Dense]) -> pa.Schema:
+def _schema(kind: IdKind, fields: Mapping[str, Dense], format: ExportFormat) -> pa.Schema:
     import pyarrow as pa
 
     specs = {name: field.to_dict() for name, field in fields.items()}
     columns = [
         pa.field(ID, id_type(kind), nullable=False),
-        *(pa.field(vector_column(name), pa.list_(pa.float32(), field.dim)) for name, field in fields.items()),
+        *(
+            pa.field(vector_column(name), vector_type(field.dim if format == "arrow" else None))
+            for name, field in fields.items()
+        ),
         pa.field(PAYLOAD, pa.string()),
         pa.field(EXPIRES_AT, pa.float64()),
     ]
@@ -100,7 +104,7 @@ class _Batch:
         self.ids: list[PointId] = []
         self.nbytes = 0
         self._kind = kind
-        self._dims = {name: field.dim for name, field in fields.items()}
+        self._vector_bytes = 4 * sum(field.dim for field in fields.values())
         self._vectors: dict[str, list[FloatArray | None]] = {name: [] for name in fields}
         self._payloads: list[str | None] = []
         self._expires_at: list[float | None] = []
@@ -113,14 +117,14 @@ class _Batch:
         self.ids.append(point.id)
         self._payloads.append(payload)
         self._expires_at.append(point.expires_at)
-        self.nbytes += 4 * sum(self._dims.values()) + len(payload or "")
+        self.nbytes += self._vector_bytes + len(payload or "")
 
     def to_arrow(self, schema: pa.Schema) -> pa.RecordBatch:
         import pyarrow as pa
 
         arrays = [
             encode_ids(self.ids, self._kind),
-            *(encode_vectors(rows, self._dims[name]) for name, rows in self._vectors.items()),
+            *(encode_vectors(rows, schema.field(vector_column(name)).type) for name, rows in self._vectors.items()),
             pa.array(self._payloads, pa.string()),
             pa.array(self._expires_at, pa.float64()),
         ]

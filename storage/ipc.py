@@ -36,6 +36,7 @@ from .pointcolumns import (
     read_description,
     to_json,
     vector_column,
+    vector_type,
     write_description,
 )
 from .tables import TableBatch
@@ -113,7 +114,7 @@ def write_hits(hits: Sequence[HitColumns]) -> bytes:
         rows = [row for one in hits for row in one.vectors or [{}] * len(one.point_ids)]
         dims = {name: len(vector) for row in rows for name, vector in row.items()}
         for name, dim in dims.items():
-            columns[vector_column(name)] = encode_vectors([row.get(name) for row in rows], dim)
+            columns[vector_column(name)] = encode_vectors([row.get(name) for row in rows], vector_type(dim))
     fields = None if dims is None else list(dims)
     description = {"hits": VERSION, "queries": len(hits), "id": kind, "payloads": with_payload, "fields": fields}
     batch = pa.record_batch(list(columns.values()), list(columns))

@@ -2,8 +2,9 @@
 
 1. Ids are uint64 where all are integers, text where all are strings, else JSON text (`5`, `"5"`): the kind of the ids.
 2. A payload is JSON text, null where a point has none.
-3. The vectors of a field are fixed-size lists of float32, null where a point lacks the field. The column has the name
-   of the field; where that is empty or the name of another column, "vector:" and the name (no field has a colon in it).
+3. The vectors of a field are lists of float32, null where a point lacks the field; of fixed size except in Parquet,
+   since not every release of Arrow takes those with nulls there. The column has the name of the field; where that is
+   empty or the name of another column, "vector:" and the name (no field has a colon in it).
 4. The schema's metadata has `vsearch`: a JSON object that says what the table is.
 """
 
@@ -66,17 +67,29 @@ def decode_payloads(values: list[Any]) -> list[Payload | None]:
     return _from_json(values, "payload")
 
 
-def encode_vectors(vectors: Sequence[FloatArray | None], dim: int) -> pa.Array:
-    """float32 [dim] for each row, or None."""
+def vector_type(dim: int | None) -> pa.DataType:
+    """Of a column of vectors: lists of that length, or (None) of any."""
+    import pyarrow as pa
+
+    return pa.list_(pa.float32(), -1 if dim is None else dim)
+
+
+def encode_vectors(vectors: Sequence[FloatArray | None], kind: pa.DataType) -> pa.Array:
+    """float32 [d] for each row, or None, as an array of a `vector_type`."""
     import pyarrow as pa
 
     absent = np.array([vector is None for vector in vectors], np.bool_)
-    matrix = np.zeros((len(vectors), dim), np.float32)
-    for row, vector in enumerate(vectors):
-        if vector is not None:
-            matrix[row] = vector
     mask = pa.array(absent) if absent.any() else None
-    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), dim, mask=mask)
+    there = [vector for vector in vectors if vector is not None]
+    matrix = np.stack(there).astype(np.float32, copy=False) if there else np.empty((0, 0), np.float32)
+    if not pa.types.is_fixed_size_list(kind):
+        offsets = np.concatenate([[0], np.cumsum(~absent)]) * matrix.shape[1]
+        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(matrix.reshape(-1)), kind, mask=mask)
+    if mask is not None:  # rows without a vector take as much room
+        full = np.zeros((len(vectors), kind.list_size), np.float32)
+        full[~absent] = matrix if there else 0
+        matrix = full
+    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), type=kind, mask=mask)
 
 
 def to_json(value: Any) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,14 @@ from vsearch.storage.rocks import COLLECTION_FAMILIES
 DIM = 4
 FIELDS = {"v": vsearch.Dense(DIM, metric="l2")}
 LAST = b"\xff" * 20
+
+
+@contextmanager
+def folder_in_memory() -> Iterator[Path]:
+    """A folder for tests that sync much and need no disk; on a disk where there is none in memory."""
+    shm = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shm if shm.is_dir() else None) as folder:
+        yield Path(folder)
 
 
 def vector(number: int) -> list[float]:

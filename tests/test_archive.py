@@ -9,15 +9,24 @@ import random
 import shutil
 import stat
 import tarfile
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from snapshot_cases import FIELDS, content, fill, mixed
+from snapshot_cases import FIELDS, content, fill, folder_in_memory, mixed
 
 import vsearch
 from vsearch.snapshots import restore_database
-from vsearch.storage import files
+from vsearch.storage import archive, files, keys, manifest
+from vsearch.storage.rocks import IDS, UNSEALED, Engine
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    with folder_in_memory() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +201,38 @@ def test_a_newer_format_is_told(sound: bytes, tmp_path: Path) -> None:
     refused(packed([(entries[0][0], newer), *entries[1:]]), tmp_path, vsearch.UnsupportedFormat, "this release reads 1")
     stamp = [(e, b"vsearch database, format 2\n" if e.name == "FORMAT" else data) for e, data in entries]
     refused(packed(stamp), tmp_path, vsearch.UnsupportedFormat, "format 2")
+
+
+@pytest.mark.parametrize("wrong", ["field", "file", "number", "unsealed", "id"])
+def test_a_database_made_to_do_harm_is_refused(tmp_path: Path, wrong: str) -> None:
+    """Its checksums fit, and each of its files is in order."""
+    with vsearch.open(tmp_path / "db") as db:
+        fill(db.create_collection("docs", fields=FIELDS), range(30))
+        db.collection("docs").optimize()
+        fill(db.collection("docs"), range(30, 33))
+    engine = Engine.open(tmp_path / "db")
+    docs = manifest.load(engine)["docs"]
+    batch = engine.batch()
+    if wrong == "field":
+        docs = replace(docs, fields={"v": {**docs.fields["v"], "odd": 1}})
+    elif wrong == "file":
+        entry = docs.segments[0]
+        files_ = {**entry.files, "../../../../escaped": next(iter(entry.files.values()))}
+        docs = replace(docs, segments=(replace(entry, files=files_),))
+    elif wrong == "number":
+        docs = replace(docs, number=7)
+    elif wrong == "unsealed":
+        batch.put(UNSEALED, keys.pid_key(1, docs.sealed_pid + 1), b"\x93\x01")
+    else:
+        batch.put(IDS, keys.prefix(1) + b"\x09", b"short")
+    manifest.put(batch, docs)
+    engine.commit(batch)
+    engine.close()
+    with files.WritableFile(tmp_path / "made") as file:
+        archive.pack(tmp_path / "db", file, {"collections": ["docs"]}, lambda: None)
+    data = (tmp_path / "made").read_bytes()
+    shutil.rmtree(tmp_path / "db")
+    refused(data, tmp_path)
 
 
 def test_restored_files_are_plain(sound: bytes, tmp_path: Path) -> None:

@@ -23,30 +23,13 @@ import pytest
 
 import vsearch
 from tests import test_bad_input, test_collection, test_edits, test_facets
+from tests.awaited import Awaited
 from tests.serving import Server, serving
 from vsearch import F, SearchParams
 from vsearch.hits import SnapshotInfo
 
 REMOTE = ("http", "asyncio")
 X = np.random.default_rng(5).normal(size=(40, 4)).astype(np.float32)
-
-
-class Awaited:
-    """A client for asyncio, driven from tests that know nothing of it: every coroutine is run to its end."""
-
-    def __init__(self, runner: asyncio.Runner, target: Any) -> None:
-        self._runner = runner
-        self._target = target
-
-    def __getattr__(self, name: str) -> Any:
-        return self._finished(getattr(self._target, name))
-
-    def _finished(self, value: Any) -> Any:
-        if inspect.iscoroutine(value):
-            return self._finished(self._runner.run(value))
-        if inspect.ismethod(value):
-            return lambda *args, **kwargs: self._finished(value(*args, **kwargs))
-        return Awaited(self._runner, value) if isinstance(value, vsearch.AsyncCollection) else value
 
 
 @pytest.fixture(scope="module")
@@ -470,20 +453,22 @@ def test_a_closed_database_says_so(docs: Any, kind: str, request: pytest.Fixture
 def test_a_collection_goes_out_and_in_as_a_file(db: Any, docs: Any, tmp_path: Path, format: Any) -> None:
     file = tmp_path / f"docs.{format}"
     assert docs.export_file(file, format) == file.stat().st_size > 0
-    copy = db.create_collection("copy", fields={"v": vsearch.Dense(4, metric="l2"), "w": vsearch.Dense(4)})
+    copy = db.create_collection("copy", fields={"v": vsearch.Dense(4, metric="l2")})
     assert copy.import_file(file, batch_rows=7) == 40
     assert [p.payload for p in copy.scroll()] == [p.payload for p in docs.scroll()]
-    assert copy.search(X[9], using="v", limit=1).point_ids == [9]
-    assert copy.import_file(file, vectors={"w": "v"}, skip=["even", "v"], batch_rows=40) == 40
-    assert copy.get(1)[0].payload == {"n": 1}
-    assert list(copy.get(1, with_vectors=True)[0].vectors) == ["w"]
+    assert copy.search(X[9], limit=1).point_ids == [9]
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(f'{{"key": {i}, "x": [1, 2, 3, {i}], "n": {i}, "secret": 7}}\n' for i in range(9)))
+    assert copy.import_file(rows, "key", vectors={"v": "x"}, skip=["secret"], batch_rows=4) == 9
+    assert copy.get(8)[0].payload == {"n": 8}
+    assert copy.search([1, 2, 3, 8], limit=1).point_ids == [8]
     with pytest.raises(vsearch.NotFound, match="no file"):
         copy.import_file(tmp_path / "missing")
     with pytest.raises(vsearch.InvalidArgument, match="number"):
         copy.import_file(file, id_column="number")
     with pytest.raises(vsearch.InvalidArgument):
         docs.export_file(file, "csv")
-    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == [file.name]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == [file.name, "rows.jsonl"]
 
 
 @pytest.mark.parametrize("kind", REMOTE)

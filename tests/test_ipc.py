@@ -182,6 +182,17 @@ def test_tables_are_read() -> None:
         batches[0].vectors("dense")
 
 
+@pytest.mark.parametrize(
+    "column",
+    [pa.array([1], pa.timestamp("s", "No/Where")), pa.array([2**60], pa.timestamp("s"))],
+    ids=["time zone", "year"],
+)
+def test_times_that_python_cannot_hold_are_refused(column: pa.Array) -> None:
+    ((batch,), _) = read_table(stream(pa.record_batch({"when": column})))
+    with pytest.raises(InvalidArgument, match="the body: column 'when'"):
+        batch.records(["when"])
+
+
 def test_metadata_must_be_an_object() -> None:
     for text in ("{", "[]", "\xff" * 3, "[" * 100_000):
         data = stream(TABLE.replace_schema_metadata({"vsearch": text}))

@@ -239,7 +239,9 @@ def test_the_environment_arms_points_at_the_start_of_the_process() -> None:
 
 
 def test_every_name_is_reached_somewhere() -> None:
-    sources = [path.read_text() for path in Path(files.__file__).parent.glob("*.py") if path.stem != "failpoints"]
+    folders = Path(files.__file__).parent, Path(files.__file__).parents[1]
+    paths = [path for folder in folders for path in folder.glob("*.py") if path.stem != "failpoints"]
+    sources = [path.read_text() for path in paths]
     constants = [key for key, value in vars(failpoints).items() if key.isupper() and value in failpoints.names()]
     unused = [key for key in constants if not any(f"failpoints.{key}" in source for source in sources)]
     assert not unused

@@ -148,7 +148,10 @@ def test_other_tools_read_exports(docs: Collection, tmp_path: Path) -> None:
     ]
     groups = parquet.read_metadata(tmp_path / "t.parquet")
     assert [groups.row_group(i).num_rows for i in range(groups.num_row_groups)] == [40, 40, 20]
-    assert pa.ipc.open_stream(exported(docs, tmp_path / "t.arrow", "arrow").read_bytes()).read_all().equals(table)
+    assert (
+        pa.ipc.open_stream(exported(docs, tmp_path / "t.arrow", "arrow").read_bytes()).read_all().to_pylist()
+        == table.to_pylist()
+    )
     described = {name: field.to_dict() for name, field in docs.schema.items()}
     for path in (tmp_path / "t.parquet", tmp_path / "t.arrow"):
         assert describe(path) == {"export": 1, "id": "integer", "fields": described}
@@ -173,7 +176,7 @@ def test_points_that_live_throughout_are_exported_once(
     db: vsearch.Database, tmp_path: Path, kind: str, mine: type, other: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is written meanwhile may be missing, above all ids of a kind that the file has no place for."""
-    monkeypatch.setattr(transfer, "MAX_LIMIT", 7)
+    monkeypatch.setattr(transfer, "POINTS_AT_ONCE", 7)
     docs = db.create_collection("docs", {"dense": vsearch.Dense(1, metric="l2")})
     docs.upsert([mine(i) for i in range(100)], {"dense": np.zeros((100, 1))})
     pieces = export(docs, kind, batch_rows=1)  # type: ignore[arg-type]
@@ -421,11 +424,11 @@ def test_files_are_replaced_only_by_force_and_whole(shell: Shell, monkeypatch: p
     assert "Use --force" in shell.run("export", shell.db, "docs", file, code=2)
     with monkeypatch.context() as patch:
         stopped = KeyboardInterrupt()
-        patch.setattr(Collection, "get", lambda *args, **kwargs: (_ for _ in ()).throw(stopped))
+        patch.setattr(Collection, "scroll", lambda *args, **kwargs: (_ for _ in ()).throw(stopped))
         shell.run("export", shell.db, "docs", file, "--force", code=130)
     with monkeypatch.context() as patch:
         failure = vsearch.Corruption("segment 1 is damaged")
-        patch.setattr(Collection, "get", lambda *args, **kwargs: (_ for _ in ()).throw(failure))
+        patch.setattr(Collection, "scroll", lambda *args, **kwargs: (_ for _ in ()).throw(failure))
         assert "segment 1 is damaged" in shell.run("export", shell.db, "docs", file, "--force", code=2)
     assert file.read_text() == "precious"
     shell.run("export", shell.db, "docs", file, "--force")

@@ -187,7 +187,7 @@ def expiry_ms(value: Expiry) -> int:
         value = value.timestamp()
     if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 < float(value) < 1e12:
         raise InvalidArgument(f"expires_at is {value!r}", "Use Unix time in seconds, an aware datetime, or None")
-    return max(1, int(float(value) * 1000))
+    return max(1, round(float(value) * 1000))
 
 
 def now_ms() -> int:

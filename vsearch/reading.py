@@ -107,16 +107,20 @@ def scroll(
     Going on from id to id, a scroll meets a point at most once and misses none that lives throughout, whatever is
     written between two pages.
     """
-    view = state.view
-    pids = matching_pids(state, view, node, now_ms())
-    walk = _sorted_ids if len(pids) <= SORT_LIMIT else _walked_ids
+    now, view = now_ms(), state.view
+    if node is None:  # then a page costs what is on it, however many points there are
+        walk = _walked_ids(state, view, None, cursor)
+    else:
+        pids = matching_pids(state, view, node, now)
+        walk = (_sorted_ids if len(pids) <= SORT_LIMIT else _walked_ids)(state, view, pids, cursor)
     points: list[Point] = []
-    for key, pid in walk(state, view, pids, cursor):
+    for key, pid in walk:
+        point = _point(state, view, pid, with_payload, with_vectors)
+        if point is None or (point.expires_at is not None and point.expires_at * 1000 <= now):
+            continue
         if len(points) == limit:
             return Page(points, keys.decode_id(key))
-        point = _point(state, view, pid, with_payload, with_vectors)
-        if point is not None:
-            points.append(point)
+        points.append(point)
     return Page(points, None)
 
 
@@ -136,14 +140,14 @@ def _sorted_ids(state: State, view: View, pids: IntArray, cursor: bytes | None) 
     yield from sorted(pair for pair in pairs if cursor is None or pair[0] >= cursor)
 
 
-def _walked_ids(state: State, view: View, pids: IntArray, cursor: bytes | None) -> Iterator[tuple[bytes, int]]:
-    """(encoded id, pid) of many points, by walking over the ids in the engine."""
-    wanted = set(pids.tolist())
+def _walked_ids(state: State, view: View, pids: IntArray | None, cursor: bytes | None) -> Iterator[tuple[bytes, int]]:
+    """(encoded id, pid) of many points, or (None) of all, by walking over the ids in the engine."""
+    wanted = None if pids is None else set(pids.tolist())
     prefix = keys.prefix(state.number)
     start = prefix if cursor is None else prefix + cursor
     for key, value in view.stored.scan(IDS, start, keys.prefix_end(state.number)):
         pid = keys.pid_from_value(value)
-        if pid in wanted:
+        if wanted is None or pid in wanted:
             yield key[len(prefix) :], pid
 
 

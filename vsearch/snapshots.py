@@ -193,6 +193,7 @@ class Snapshots:
                     if self._engine.failed is None and number in manifest.restoring(self._engine):
                         self._remove_restored(number)
                         self._store.remove_collection(number)
+                        self.remove_collection(number)
 
     def _copy(self, engine: Engine, store: SegmentStore, old: Manifest, number: int) -> None:
         """Copy what another database holds of a collection; durable with the next synced commit."""
@@ -324,12 +325,14 @@ def _check(engine: Engine, store: SegmentStore, collection: Manifest) -> None:
 
 @contextmanager
 def _named(file: Path, folder: Path) -> Iterator[None]:
-    """Damage found in a folder is that of the file which was unpacked there."""
+    """Whatever is wrong in a folder is damage of the file unpacked there, which may hold anything."""
     try:
         yield
-    except Corruption as error:
-        what = error.message.replace(f"{folder}{os.sep}", "").replace(str(folder), "its database")
-        raise type(error)(f"{file} cannot be restored: {what}", HINT) from error
+    except (Corruption, ValueError, TypeError, LookupError) as error:
+        kind = type(error) if isinstance(error, Corruption) else Corruption
+        what = error.message if isinstance(error, VSearchError) else f"{type(error).__name__}: {error}"
+        what = what.replace(f"{folder}{os.sep}", "").replace(str(folder), "its database")
+        raise kind(f"{file} cannot be restored: {what}", HINT) from error
 
 
 def _chosen(file: Path, held: dict[str, Manifest], name: str, source: str | None) -> Manifest:

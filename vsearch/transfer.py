@@ -30,7 +30,7 @@ from vsearch.storage.pointcolumns import (
     vector_column,
 )
 from vsearch.storage.tables import TableBatch, describe, read_batches
-from vsearch.types import MAX_LIMIT, Dense, Payload, PointId, Progress
+from vsearch.types import Dense, Payload, PointId, Progress
 
 POINTS_AT_ONCE: Final = 64  # that an export reads with their payloads, each of which may have a mebibyte
 BYTES_AT_ONCE: Final = 16 << 20  # of vectors that it reads together
@@ -206,24 +206,21 @@ def export(
 
 
 def _points(docs: Collection, kind: IdKind, progress: Progress | None) -> Iterator[Point]:
-    """Every point, with all it has.
+    """Every point, with all it has, read in short pages.
 
-    Ids come in long pages, since each page costs a look at the whole collection; the rest in short ones, since it may
-    be large. Ids of a kind that there was none of when the export began are left out.
+    Ids of a kind that there was none of when the export began are left out: they are of points written since.
     """
-    at_once = max(1, min(POINTS_AT_ONCE, BYTES_AT_ONCE // (4 * sum(field.dim for field in docs.schema.values()))))
+    limit = max(1, min(POINTS_AT_ONCE, BYTES_AT_ONCE // (4 * sum(field.dim for field in docs.schema.values()))))
+    total = docs.count() if progress is not None else 0
     cursor: PointId | None = "" if kind == "string" else None
     done = 0
     while True:
-        page = docs.scroll(limit=MAX_LIMIT, cursor=cursor, with_payload=False)
-        ids = [point.id for point in page if kind != "integer" or not isinstance(point.id, str)]
-        total = docs.count() if progress is not None else 0
-        for start in range(0, len(ids), at_once):
-            points = docs.get(ids[start : start + at_once], with_vectors=True)
-            yield from points
-            done += len(points)
-            if progress is not None:
-                progress(done, max(done, total))
+        page = docs.scroll(limit=limit, cursor=cursor, with_vectors=True)
+        points = [point for point in page if kind != "integer" or not isinstance(point.id, str)]
+        yield from points
+        done += len(points)
+        if progress is not None:
+            progress(done, max(done, total))
         cursor = page.cursor
         if cursor is None or (kind == "integer" and isinstance(cursor, str)):
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -23,9 +24,14 @@ _MISSING: Final = bodies.CreateCollection.model_fields["metadata"].description
 
 def refuse_missing(body: BaseModel, what: str) -> None:
     """Raises NotSupported for an entry that is given and not supported."""
-    for name, info in type(body).model_fields.items():
-        if info.description == _MISSING and getattr(body, name) not in (None, {}, [], False):
+    for name in _missing(type(body)):
+        if getattr(body, name) not in (None, {}, [], False):
             raise NotSupported(f"{what} with {name} is not supported", f"Leave {name} out")
+
+
+@cache
+def _missing(kind: type[BaseModel]) -> tuple[str, ...]:
+    return tuple(name for name, info in kind.model_fields.items() if info.description == _MISSING)
 
 
 def field_of(docs: Collection, using: str | None) -> str:

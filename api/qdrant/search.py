@@ -104,7 +104,8 @@ def _plan(call: Call[Any, Any], docs: Collection, body: bodies.Query) -> Wanted 
     threshold = body.score_threshold
     if threshold is not None and docs.schema[field].metric == "l2":
         threshold = -threshold
-    return Wanted(docs, [vector], field, limit, offset, node, _params(body.params), threshold, payload, vectors)
+    queries, params = np.array([vector]), _params(body.params)
+    return Wanted(docs, queries, field, limit, offset, node, params, threshold, payload, vectors)
 
 
 def _params(given: bodies.SearchParams | None) -> vsearch.SearchParams | None:

@@ -312,6 +312,7 @@ def load_vector(file: Path) -> Any:
     except (ValueError, EOFError) as error:
         raise InvalidArgument(f"{file} is not a NumPy file: {error}") from error
     if not isinstance(array, np.ndarray):
+        array.close()
         raise InvalidArgument(f"{file} holds several arrays", "Save the query vector with numpy.save")
     return array[0] if array.ndim == 2 and len(array) == 1 else array
 

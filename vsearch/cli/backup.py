@@ -24,8 +24,8 @@ def backup(source: str, file: Path, overwrite: bool, api_key: str | None) -> Non
     except Locked as error:
         hint = f"If that is a server, back up through it: vsearch backup http://localhost:6333 {file}"
         raise Locked(error.message, hint) from error
-    count = f"{len(names)} collection{'' if len(names) == 1 else 's'}"
-    show.line(f"backed up {count} to {file}: {show.size(info.nbytes)}, sha256 {info.checksum}")
+    about = f"{show.size(info.nbytes)}, sha256 {info.checksum}"
+    show.line(f"backed up {counted(len(names), 'collection')} to {file}: {about}")
 
 
 def opened(source: str, api_key: str | None) -> vsearch.Database | vsearch.RemoteDatabase:
@@ -63,5 +63,9 @@ def restore(
         else:
             db = stack.enter_context(vsearch.open(target))
         docs = db.restore_collection(name or collection, file, replace, source=collection)
-        count = docs.count()
-    show.line(f"restored {docs.name} into {target}: {count:,} points")
+        points = counted(docs.count(), "point")
+    show.line(f"restored {docs.name} into {target}: {points}")
+
+
+def counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -50,7 +50,7 @@ def sent_expiry(expires_at: Expiry) -> float | None:
     if expires_at is None:
         return None
     points.expiry_ms(expires_at)
-    return expires_at.timestamp() if isinstance(expires_at, datetime) else float(expires_at)
+    return points.expiry_ms(expires_at) / 1000
 
 
 def sent_expiries(expires_at: Expiry | Sequence[Expiry]) -> float | list[float | None] | None:

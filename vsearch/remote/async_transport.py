@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import cast
 
 import httpx
 
-from vsearch.remote.http1 import SEND_BYTES, STREAMED, Answer, Timeouts, encode_head, read_answer
+from vsearch.remote.http1 import LEAVE_S, SEND_BYTES, STREAMED, Answer, AnswerReader, Timeouts, encode_head
 from vsearch.remote.pool import MAX_IDLE_S, Pool
 from vsearch.remote.transport import SOCKET_OPTIONS
 
@@ -22,10 +22,12 @@ class LoopConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._writable = asyncio.Event()
         self._writable.set()
-        self._reading: Generator[None, bytes, Answer] | None = None  # while a request waits for its answer
+        self._reader: AnswerReader | None = None  # while a request waits for its answer
         self._answer: asyncio.Future[Answer] = self._loop.create_future()
+        self._heard = asyncio.Event()  # something of the answer, or leave to send the body
         self._silence: asyncio.Timeout | None = None
         self._silence_s: float | None = None
+        self._lost = False
         self._used_s = time.monotonic()
 
     @classmethod
@@ -46,18 +48,17 @@ class LoopConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._lost = True
         self._writable.set()
-        if self._reading is not None:
-            if error is None:
-                self._feed(self._reading, b"")
-            else:
-                self._fail(httpx.ReadError(str(error)))
+        if error is None:
+            self._feed(b"")
+        else:
+            self._end(httpx.ReadError(str(error)))
 
     def data_received(self, data: bytes) -> None:
-        if self._reading is None:
+        if self._reader is None:
             self.close()  # nobody asked
-        else:
-            self._feed(self._reading, data)
+        self._feed(data)
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -72,7 +73,8 @@ class LoopConnection(asyncio.Protocol):
 
     async def exchange(self, head: bytes, body: bytes, timeouts: Timeouts) -> Answer:
         """Send a request and read its answer. Raises httpx.TransportError."""
-        self._reading, self._answer = read_answer(), self._loop.create_future()
+        self._reader, self._answer = AnswerReader(), self._loop.create_future()
+        self._heard.clear()
         self._silence_s = timeouts["read"]
         try:
             sent = await self._send(head, body, timeouts["write"])
@@ -81,49 +83,61 @@ class LoopConnection(asyncio.Protocol):
         except TimeoutError as error:
             raise httpx.ReadTimeout("no answer in time") from error
         finally:
-            self._reading = self._silence = None
+            self._reader = self._silence = None
             self._used_s = time.monotonic()
         return answer if sent else answer.last()
 
     def close(self) -> None:
-        with suppress(RuntimeError):  # its loop was closed before it
-            self._transport.abort()
+        if not self._lost:
+            with suppress(RuntimeError):  # its loop was closed before it
+                self._transport.abort()
 
     async def _send(self, head: bytes, body: bytes, timeout_s: float | None) -> bool:
-        """Whether all of it was sent: not if the answer comes before."""
+        """Whether all was sent: not if the answer comes instead of leave to send the body, or before its end."""
         if len(body) <= SEND_BYTES:
             self._transport.write(head + body)
             return True
         self._transport.write(head)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_S):
+                await self._heard.wait()
         view = memoryview(body)
         for start in range(0, len(body), SEND_BYTES):
+            if self._answer.done() or self._transport.is_closing():
+                return False
             self._transport.write(view[start : start + SEND_BYTES])
             try:
                 async with asyncio.timeout(timeout_s):
                     await self._writable.wait()
             except TimeoutError as error:
                 raise httpx.WriteTimeout("the server takes no more of the request") from error
-            if self._answer.done():
-                return False
         return True
 
-    def _feed(self, reading: Generator[None, bytes, Answer], data: bytes) -> None:
+    def _feed(self, data: bytes) -> None:
+        """Take a part of the answer, if one is waited for."""
+        if self._reader is None:
+            return
         try:
-            reading.send(data)
-        except StopIteration as whole:
-            self._reading = None
-            if not self._answer.done():
-                self._answer.set_result(whole.value)
+            answer = self._reader.feed(data)
         except httpx.RemoteProtocolError as error:
-            self._fail(error)
-        else:
-            if self._silence is not None and self._silence_s is not None:
-                self._silence.reschedule(self._loop.time() + self._silence_s)
+            self._end(error)
+            return
+        if answer is not None:
+            self._end(answer)
+        elif self._reader.told:
+            self._heard.set()
+        if self._silence is not None and self._silence_s is not None:
+            self._silence.reschedule(self._loop.time() + self._silence_s)
 
-    def _fail(self, error: httpx.TransportError) -> None:
-        self._reading = None
-        if not self._answer.done():
-            self._answer.set_exception(error)
+    def _end(self, outcome: Answer | httpx.TransportError) -> None:
+        if self._reader is None or self._answer.done():
+            return
+        self._reader = None
+        if isinstance(outcome, Answer):
+            self._answer.set_result(outcome)
+        else:
+            self._answer.set_exception(outcome)
+        self._heard.set()
 
 
 class LoopTransport(httpx.AsyncBaseTransport):
@@ -143,7 +157,8 @@ class LoopTransport(httpx.AsyncBaseTransport):
                 self._streams = self._make_streams()
             return await self._streams.handle_async_request(request)
         timeouts: Timeouts = request.extensions["timeout"]
-        head, body = encode_head(request), await request.aread()
+        body = await request.aread()
+        head = encode_head(request, body)
         connection = self._pool.take() or await LoopConnection.open(self._host, self._port, timeouts["connect"])
         try:
             answer = await connection.exchange(head, body, timeouts)

@@ -20,7 +20,8 @@ MAX_HEAD_BYTES: Final = 64 << 10
 MAX_LINE_BYTES: Final = 4 << 10  # of the line before a chunk
 MAX_INTERIM: Final = 16  # interim answers before the final one
 RECEIVE_BYTES: Final = 256 << 10
-SEND_BYTES: Final = 1 << 20  # each such piece of a body has the whole timeout
+SEND_BYTES: Final = 1 << 20  # larger bodies are sent in such pieces, each of which has the whole timeout
+LEAVE_S: Final = 1.0  # how long to wait for leave to send a large body; not every server gives it
 STREAMED: Final = "vsearch.streamed"  # extension of a request whose body or answer is a stream
 STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: [^\x00\r\n]*)?")
 HEADER: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00\r\n]*)")
@@ -48,45 +49,58 @@ class Answer:
         return httpx.Response(self.status, headers=self.headers, stream=httpx.ByteStream(self.body))
 
 
-def encode_head(request: httpx.Request) -> bytes:
-    """What goes before the body of a request, whose headers are complete."""
+def encode_head(request: httpx.Request, body: bytes) -> bytes:
+    """What goes before the body of a request, whose headers are complete but for what asks for leave to send it."""
     lines = [b"%b %b HTTP/1.1" % (request.method.encode(), request.url.raw_path)]
     lines += [b"%b: %b" % header for header in request.headers.raw]
+    if len(body) > SEND_BYTES:
+        lines.append(b"expect: 100-continue")
     return b"\r\n".join([*lines, b"", b""])
 
 
-def read_answer() -> Generator[None, bytes, Answer]:
-    """A started generator that is sent what comes from the server, b"" at the end of it, and returns the Answer.
+class AnswerReader:
+    """Takes what comes from the server until the answer is whole. `told`: whether the server asks for the body.
 
     Raises httpx.RemoteProtocolError.
     """
-    reading = _answer(Incoming())
-    next(reading)
-    return reading
 
+    def __init__(self) -> None:
+        self.told = False
+        self._steps = self._read(Incoming())
+        next(self._steps)
 
-def _answer(incoming: Incoming) -> Generator[None, bytes, Answer]:
-    for _ in range(MAX_INTERIM):
-        head = yield from incoming.until(b"\r\n\r\n", MAX_HEAD_BYTES)
-        status, version, headers = _parsed(head)
-        if status >= 200:
-            break
-    else:
-        raise httpx.RemoteProtocolError("too many interim answers")
-    options = _options(headers, b"connection")
-    reusable = b"close" not in options and (version == b"1" or b"keep-alive" in options)
-    if status in (204, 304):
-        body = b""
-    elif coding := _options(headers, b"transfer-encoding"):
-        if coding != [b"chunked"]:
-            raise httpx.RemoteProtocolError("an unknown transfer coding")
-        body = yield from _chunks(incoming)
-    elif (length := _length(headers)) is not None:
-        body = yield from incoming.exactly(length)
-    else:
-        body = yield from incoming.rest()
-        reusable = False
-    return Answer(status, headers, body, reusable and not incoming.data)  # what nobody asked for is not trusted
+    def feed(self, data: bytes) -> Answer | None:
+        """The answer, once it is whole; b"" is the end of the connection."""
+        try:
+            self._steps.send(data)
+        except StopIteration as end:
+            answer: Answer = end.value
+            return answer
+        return None
+
+    def _read(self, incoming: Incoming) -> Generator[None, bytes, Answer]:
+        for _ in range(MAX_INTERIM):
+            head = yield from incoming.until(b"\r\n\r\n", MAX_HEAD_BYTES)
+            status, version, headers = _parsed(head)
+            if status >= 200:
+                break
+            self.told = True
+        else:
+            raise httpx.RemoteProtocolError("too many interim answers")
+        options = _options(headers, b"connection")
+        reusable = b"close" not in options and (version == b"1" or b"keep-alive" in options)
+        if status in (204, 304):
+            body = b""
+        elif coding := _options(headers, b"transfer-encoding"):
+            if coding != [b"chunked"]:
+                raise httpx.RemoteProtocolError("an unknown transfer coding")
+            body = yield from _chunks(incoming)
+        elif (length := _length(headers)) is not None:
+            body = yield from incoming.exactly(length)
+        else:
+            body = yield from incoming.rest()
+            reusable = False
+        return Answer(status, headers, body, reusable and not incoming.data)  # what nobody asked for is not trusted
 
 
 class Incoming:

@@ -181,7 +181,7 @@ def _checked_url(url: str) -> httpx.URL:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
         raise InvalidArgument(f"the URL {url!r} cannot be read: {error}", hint) from None
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    if parsed.scheme not in ("http", "https") or not parsed.host or " " in url:
         raise InvalidArgument(f"the URL {url!r} names no server", hint)
     return parsed
 

@@ -3,7 +3,8 @@
 httpx's own transport costs half a millisecond of CPU a request, several times a small search. This one does what our
 calls need and no more:
 1. A kept connection is taken from the pool if it is still open, else one is made.
-2. Head and body leave in one send; a large body follows in pieces.
+2. Head and body leave in one send. A large body follows in pieces once the server has given leave, so that one that
+   it refuses is not sent, and the refusal not lost.
 3. The answer is read whole (http1.py), and the connection goes back to the pool if the server lets it.
 
 Anything unusual, an error or Ctrl-C, closes the connection: one in an unknown state is never used again. Errors are
@@ -24,7 +25,16 @@ from typing import Final
 
 import httpx
 
-from vsearch.remote.http1 import RECEIVE_BYTES, SEND_BYTES, STREAMED, Answer, Timeouts, encode_head, read_answer
+from vsearch.remote.http1 import (
+    LEAVE_S,
+    RECEIVE_BYTES,
+    SEND_BYTES,
+    STREAMED,
+    Answer,
+    AnswerReader,
+    Timeouts,
+    encode_head,
+)
 from vsearch.remote.pool import MAX_IDLE_S, Pool
 
 # A peer that vanished without a word is noticed after minutes, also by calls that wait without a limit.
@@ -57,13 +67,16 @@ class SocketConnection:
 
     def exchange(self, head: bytes, body: bytes, timeouts: Timeouts) -> Answer:
         """Send a request and read its answer. Raises httpx.TransportError."""
+        reader = AnswerReader()
         try:
-            self._send(head, body, timeouts["write"])
+            answer = self._send(head, body, timeouts["write"], reader)
         except TimeoutError as error:
             raise httpx.WriteTimeout("the server takes no more of the request") from error
         except OSError:  # perhaps it refused the request before it had all of it: then its answer says why
-            return self._receive(timeouts["read"]).last()
-        answer = self._receive(timeouts["read"])
+            return self._receive(timeouts["read"], reader).last()
+        if answer is not None:
+            return answer.last()
+        answer = self._receive(timeouts["read"], reader)
         self._used_s = time.monotonic()
         return answer
 
@@ -71,29 +84,31 @@ class SocketConnection:
         with suppress(OSError):
             self._socket.close()
 
-    def _send(self, head: bytes, body: bytes, timeout_s: float | None) -> None:
+    def _send(self, head: bytes, body: bytes, timeout_s: float | None, reader: AnswerReader) -> Answer | None:
+        """Send all; or less, and return the answer, if that comes instead of leave to send the body."""
         self._socket.settimeout(timeout_s)
         if len(body) <= SEND_BYTES:
             self._socket.sendall(head + body)
-            return
+            return None
         self._socket.sendall(head)
+        while not reader.told and self._poll.poll(LEAVE_S * 1000):
+            if (answer := reader.feed(self._socket.recv(RECEIVE_BYTES))) is not None:
+                return answer
         view = memoryview(body)
         for start in range(0, len(body), SEND_BYTES):
             self._socket.sendall(view[start : start + SEND_BYTES])
+        return None
 
-    def _receive(self, timeout_s: float | None) -> Answer:
+    def _receive(self, timeout_s: float | None, reader: AnswerReader) -> Answer:
         self._socket.settimeout(timeout_s)
-        reading = read_answer()
         try:
-            while True:
-                reading.send(self._socket.recv(RECEIVE_BYTES))
-        except StopIteration as whole:
-            answer: Answer = whole.value
-            return answer
+            while (answer := reader.feed(self._socket.recv(RECEIVE_BYTES))) is None:
+                pass
         except TimeoutError as error:
             raise httpx.ReadTimeout("no answer in time") from error
         except OSError as error:
             raise httpx.ReadError(error.strerror or str(error)) from error
+        return answer
 
 
 class SocketTransport(httpx.BaseTransport):
@@ -116,7 +131,8 @@ class SocketTransport(httpx.BaseTransport):
                 self._streams = self._make_streams()
             return self._streams.handle_request(request)
         timeouts: Timeouts = request.extensions["timeout"]
-        head, body = encode_head(request), request.read()
+        body = request.read()
+        head = encode_head(request, body)
         connection = self._pool.take() or SocketConnection(self._host, self._port, timeouts["connect"])
         try:
             answer = connection.exchange(head, body, timeouts)

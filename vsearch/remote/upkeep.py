@@ -80,11 +80,11 @@ def import_file(
 ) -> Call[int]:
     """Write the rows of a Parquet, Arrow or JSON lines file of this machine as points; returns how many that were.
 
-    `vectors`: field -> column; by default the columns that are named like fields. `skip`: columns to leave out; all
-    others are the payload. The file is sent as it is, in constant memory. Each batch is durable by itself: what came
-    before a bad row stays, and the same import again changes nothing that is in.
+    `vectors`: field -> column; by default columns named as a field. `skip`: columns left out; all others become the
+    payload. A file of `export_file` needs none of these. The file is sent as it is, in constant memory. Each batch is
+    durable by itself: what came before a bad row stays.
 
-    Raises InvalidArgument.
+    Raises NotFound for a missing file; InvalidArgument and LimitExceeded, naming the rows that are refused.
     """
     if isinstance(skip, str):
         raise InvalidArgument(f"skip is {skip!r}", "Give a list of columns")
@@ -101,7 +101,7 @@ def export_file(collection: str, path: str | Path, format: Literal["parquet", "a
 
     In constant memory. An existing file is replaced when the new one is whole and on disk.
 
-    Raises InvalidArgument.
+    Raises NotFound for a missing folder, InvalidArgument; DurabilityError when the disk of this machine refuses.
     """
     where = f"{collection_path(collection)}/export"
     return Call("GET", where, int, params=(("format", format),), download=Saving(path), repeatable=True)
