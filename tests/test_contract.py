@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import inspect
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ import vsearch
 from tests import test_bad_input, test_collection, test_edits, test_facets
 from tests.awaited import Awaited
 from tests.serving import Server, serving
-from vsearch import F, SearchParams
+from vsearch import F, SearchParams, points
 from vsearch.hits import SnapshotInfo
 
 REMOTE = ("http", "asyncio")
@@ -269,6 +270,14 @@ def test_filters_mean_the_same_everywhere(docs: Any, kind: str, condition: Any) 
 FOUND: dict[str, list[str]] = {}  # by the kind that came first
 
 
+def test_a_filter_of_every_point_deletes_none(docs: Any) -> None:
+    with pytest.raises(vsearch.InvalidArgument, match="the filter is empty"):
+        docs.delete(filter={})
+    with pytest.raises(vsearch.InvalidArgument, match="one of them"):
+        docs.delete(ids=[0], filter={})
+    assert docs.count(filter={}) == 40
+
+
 def test_points_end(docs: Any) -> None:
     soon, later = time.time() + 0.15, datetime.datetime(2200, 1, 1, tzinfo=datetime.UTC)
     docs.upsert(["a", "b", "c"], vectors={"v": X[:3]}, expires_at=[soon, later, None])
@@ -284,9 +293,10 @@ def test_points_end(docs: Any) -> None:
 
 
 def test_expiry_is_the_same_to_the_millisecond(docs: Any) -> None:
-    for end_s in (4_000_000_000.001, 4_102_444_800.573, 5_000_000_000, 1e11 + 0.289):
+    narrow_s = 35_153_981_369.631  # which is a little less than its milliseconds
+    for end_s in (4_000_000_000.001, 5_000_000_000, narrow_s, math.nextafter(narrow_s, math.inf)):
         docs.upsert(["a"], vectors={"v": X[:1]}, expires_at=end_s)
-        assert docs.get("a")[0].expires_at == int(end_s * 1000) / 1000
+        assert docs.get("a")[0].expires_at == points.expiry_ms(end_s) / 1000
 
 
 @pytest.mark.parametrize(
@@ -362,6 +372,7 @@ def test_a_path_that_cannot_be_read(docs: Any) -> None:
             docs.create_payload_index(path)
     docs.create_payload_index("n", kind="integer")
     assert docs.payload_indexes == ["n"]
+    assert docs.stats()["payload_indexes"] == {"n": "integer"}
     docs.delete_payload_index("n")
     with pytest.raises(vsearch.NotFound, match="no payload index on 'n'"):
         docs.delete_payload_index("n")

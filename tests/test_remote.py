@@ -15,7 +15,6 @@ import traceback
 import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -28,111 +27,16 @@ from hypothesis import strategies as st
 
 import vsearch
 from tests.awaited import Awaited
+from tests.peer import Peer, Play, peer, read_body, sends
 from vsearch import errors, wire
 from vsearch.remote import async_transport, http1, transport
 from vsearch.remote.asynchronous import AsyncDatabase
 from vsearch.remote.blocking import RemoteDatabase
 from vsearch.remote.http1 import MAX_HEAD_BYTES, Answer, AnswerReader
+from vsearch.remote.pool import MAX_KEPT, Pool
 from vsearch.remote.protocol import ERRORS, Server
 
 KEY = "a-very-secret-key"
-Play = Callable[["Peer", socket.socket, bytes], Any]  # answers one request; False: the connection is closed
-
-
-class Peer:
-    """A server on a socket that does with each request what a test says. `heads`: of the requests, as they came."""
-
-    def __init__(self, play: Play, context: ssl.SSLContext | None = None) -> None:
-        self.play = play
-        self.heads: list[bytes] = []
-        self.bodies: list[bytes] = []
-        self.connections = 0
-        self._context = context
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._open: list[socket.socket] = []
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
-        self.port = self._listener.getsockname()[1]
-        self.url = f"{'https' if context else 'http'}://localhost:{self.port}"
-
-    def close(self) -> None:
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self.hang_up()
-        for thread in self._threads:
-            thread.join()
-
-    def hang_up(self) -> None:
-        """Close every connection, as a server does with those that are idle for long."""
-        for connection in self._open:
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-            connection.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = self._listener.accept()
-                self.connections += 1
-                self._open.append(connection)
-                thread = threading.Thread(target=self._serve, args=(connection,))
-                self._threads.append(thread)
-                thread.start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with suppress(OSError), connection:
-            if self._context is not None:
-                connection = self._context.wrap_socket(connection, server_side=True)
-                self._open.append(connection)
-            while head := read_head(connection):
-                self.heads.append(head)
-                if self.play(self, connection, head) is False:
-                    break
-            connection.shutdown(socket.SHUT_WR)
-            while connection.recv(1 << 16):
-                pass
-
-
-def read_head(connection: socket.socket) -> bytes:
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        if not (byte := connection.recv(1)):
-            return b""
-        head += byte
-    return head
-
-
-def read_body(peer: Peer, connection: socket.socket, head: bytes) -> bytes:
-    (length,) = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")] or [b":0"]
-    left, pieces = int(length.partition(b":")[2]), []
-    while left and (piece := connection.recv(min(left, 1 << 20))):
-        pieces.append(piece)
-        left -= len(piece)
-    peer.bodies.append(b"".join(pieces))
-    return peer.bodies[-1]
-
-
-@contextmanager
-def peer(play: Play, context: ssl.SSLContext | None = None) -> Iterator[Peer]:
-    made = Peer(play, context)
-    try:
-        yield made
-    finally:
-        made.close()
-
-
-def sends(*pieces: bytes, keep: bool = True, pause_s: float = 0.0) -> Play:
-    """Answers every request with these bytes."""
-
-    def play(peer: Peer, connection: socket.socket, head: bytes) -> bool:
-        read_body(peer, connection, head)
-        for piece in pieces:
-            connection.sendall(piece)
-            time.sleep(pause_s)
-        return keep
-
-    return play
 
 
 @pytest.fixture(params=["blocking", "asyncio"])
@@ -292,6 +196,12 @@ def test_a_good_answer_is_read_however_it_is_cut(case: str, cuts: list[int]) -> 
     assert (found.status, found.body, found.reusable) == (200, BODY, True)
 
 
+@pytest.mark.parametrize("case", [case for case in WRONG if case.startswith(("endless", "interim"))])
+def test_what_has_no_end_is_not_waited_for(case: str) -> None:
+    with pytest.raises(httpx.RemoteProtocolError):
+        AnswerReader().feed(WRONG[case])
+
+
 def test_the_limit_of_a_head_is_exact() -> None:
     head = START + b"content-length: 0\r\nx: "
     for more, kind in ((0, "whole"), (1, "wrong")):
@@ -354,6 +264,41 @@ def test_a_read_is_made_again_when_its_kept_connection_breaks(connect: Any) -> N
         with pytest.raises(vsearch.Unavailable, match="broke"):
             db.delete_collection("a")
         assert [head.split(b" ")[0] for head in server.heads] == [b"GET"] * 3 + [b"DELETE"]
+
+
+def test_what_was_never_sent_is_sent_once_more() -> None:
+    seen: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        if len(seen) == 1:
+            raise httpx.ConnectError("refused")
+        return httpx.Response(200, content=wire.pack({}), headers={"content-type": wire.MSGPACK})
+
+    mocked(handler).delete_collection("a")
+    assert [request.method for request in seen] == ["DELETE"] * 2
+
+
+def test_the_pool_keeps_so_many_and_none_after_its_end() -> None:
+    class Fake:
+        closed = False
+
+        def usable(self) -> bool:
+            return True
+
+        def close(self) -> None:
+            self.closed = True
+
+    kept = Pool[Fake]()
+    several = [Fake() for _ in range(MAX_KEPT + 2)]
+    for one in several:
+        kept.put(one)
+    assert [one.closed for one in several] == [False] * MAX_KEPT + [True] * 2
+    assert kept.take() is several[MAX_KEPT - 1]
+    kept.close()
+    kept.put(several[MAX_KEPT - 1])  # was in use
+    assert all(one.closed for one in several)
+    assert kept.take() is None
 
 
 def test_nobody_listens(connect: Any) -> None:
@@ -428,12 +373,15 @@ def collection(connect: Any, server: Peer, **options: Any) -> Any:
 
 def test_a_large_body_waits_for_leave_and_is_not_sent_when_refused(connect: Any) -> None:
     refusal = json.dumps({"code": "limit_exceeded", "status": {"error": "too large"}}).encode()
+    refused = threading.Event()
     head = b"HTTP/1.1 413 Too Large\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(refusal)
 
     def play(peer: Peer, connection: socket.socket, asked: bytes) -> bool:
         assert b"\r\nexpect: 100-continue\r\n" in asked
-        if len(peer.heads) % 2 == 0:
+        if len(peer.heads) == 2:
             connection.sendall(head + refusal)
+            assert connection.recv(1) == b""  # the client does not send it, so the connection is of no more use
+            refused.set()
             return False
         connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         read_body(peer, connection, asked)
@@ -448,6 +396,7 @@ def test_a_large_body_waits_for_leave_and_is_not_sent_when_refused(connect: Any)
         assert docs.upsert(range(6), payloads=LARGE) == [1]
         assert wire.unpack(server.bodies[-1])["payloads"] == LARGE
         assert time.monotonic() - began_s < http1.LEAVE_S * 0.9
+        assert refused.wait(5)
 
 
 def test_a_large_body_is_sent_in_the_end_without_leave(connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -466,6 +415,8 @@ def test_an_answer_in_the_middle_of_a_body_is_heard(connect: Any, monkeypatch: p
     def play(peer: Peer, connection: socket.socket, asked: bytes) -> bool:
         connection.recv(1 << 16)
         connection.sendall(answer({"ids": [7]}))
+        time.sleep(0.05)
+        connection.close()  # with a reset, since there is more to read
         return False
 
     with peer(play) as server:
@@ -679,6 +630,7 @@ def test_the_key_is_sent_and_never_shown(connect: Any) -> None:
         db = connect(server.url, api_key=KEY)
         db.collections()
         assert f"api-key: {KEY}\r\n".encode() in server.heads[0]
+        assert b"\r\naccept-encoding: identity\r\n" in server.heads[0]  # answers are read as they are
         server.play = sends(b"nonsense\r\n\r\n", keep=False)
         with pytest.raises(vsearch.Unavailable) as caught:
             db.collections()

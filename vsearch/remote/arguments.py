@@ -47,10 +47,7 @@ def sent_payloads(payloads: Sequence[Payload | None] | None) -> list[Payload | N
 
 def sent_expiry(expires_at: Expiry) -> float | None:
     """Unix time in seconds."""
-    if expires_at is None:
-        return None
-    points.expiry_ms(expires_at)
-    return points.expiry_ms(expires_at) / 1000
+    return None if expires_at is None else points.expiry_ms(expires_at) / 1000
 
 
 def sent_expiries(expires_at: Expiry | Sequence[Expiry]) -> float | list[float | None] | None:

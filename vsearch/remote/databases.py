@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 from vsearch.errors import AlreadyExists, NotFound
@@ -18,8 +18,8 @@ from vsearch.remote.files import Saving, checked_file
 from vsearch.remote.upkeep import Description, describe
 from vsearch.types import Dense
 
-COLLECTIONS = "/v1/collections"
-SNAPSHOTS = "/v1/snapshots"
+COLLECTIONS: Final = "/v1/collections"
+SNAPSHOTS: Final = "/v1/snapshots"
 
 
 def create_collection(name: str, fields: Mapping[str, Dense]) -> Call[Description]:
