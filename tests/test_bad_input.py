@@ -111,6 +111,7 @@ BAD_SEARCHES: dict[str, tuple[type[Exception], str, dict[str, Any]]] = {
     "NaN": (vsearch.InvalidArgument, "NaN", {"query": [1, np.nan, 0, 0]}),
     "zero under cosine": (vsearch.InvalidArgument, "zero", {"query": [0, 0, 0, 0]}),
     "text": (vsearch.InvalidArgument, "type", {"query": ["a", "b", "c", "d"]}),
+    "ragged": (vsearch.DimensionMismatch, "different lengths", {"query": [[1], [2, 3]]}),
     "two queries": (vsearch.InvalidArgument, "search_batch", {"query": X[:2]}),
     "no query": (vsearch.InvalidArgument, "0 dimensions", {"query": None}),
     "unknown field": (vsearch.InvalidArgument, "'x'.*v, w", {"using": "x"}),
@@ -203,6 +204,8 @@ def test_other_calls_with_bad_input(docs: vsearch.Collection) -> None:
         lambda: docs.update(0, payload=[1]),  # type: ignore[arg-type]
         lambda: docs.update(0, vectors={"v": [1, 2]}),
         lambda: docs.search_batch(X[0], using="v"),
+        lambda: docs.search_batch([[1], [2, 3]], using="v"),
+        lambda: docs.update(0, vectors={"v": [[1], [2, 3]]}),
         lambda: docs.explain(X[0], using="nope"),
         lambda: docs.count("n > 1"),  # type: ignore[arg-type]
     ]

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vsearch import points, reading
@@ -21,6 +20,7 @@ from vsearch.hits import FacetValue, Hits, Page, Point
 from vsearch.points import Expiry
 from vsearch.query import Filter, parse_search
 from vsearch.types import MAX_LIMIT, Dense, Payload, PointId, Progress, SearchParams
+from vsearch.vectors import as_array
 
 if TYPE_CHECKING:
     from vsearch.maintenance import Maintenance
@@ -93,7 +93,7 @@ class Collection:
 
         Raises NotFound when there is no such point.
         """
-        one = {name: np.asarray(vector)[None] for name, vector in (vectors or {}).items()}
+        one = {name: as_array("the vector", vector)[None] for name, vector in (vectors or {}).items()}
         batch = points.prepare(self._open().schema, [id], one, [payload], expires_at)
         merge = None if payload is None else merging(payload)
         expires_ms = None if expires_at is None else int(batch.expires_ms[0])
@@ -216,7 +216,7 @@ class Collection:
 
         Raises InvalidArgument, DimensionMismatch, InvalidFilter, LimitExceeded.
         """
-        vector = np.asarray(query)
+        vector = as_array("the query", query)
         if vector.ndim != 1:
             raise InvalidArgument(f"the query has {vector.ndim} dimensions", "Give one vector, or use search_batch")
         return self.search_batch(
@@ -239,9 +239,10 @@ class Collection:
         from vsearch import search
 
         state = self._open()
-        if np.ndim(queries) != 2:
-            raise InvalidArgument(f"queries have {np.ndim(queries)} dimensions", "Give an array of shape [nq, d]")
-        if len(queries) > MAX_QUERIES:  # type: ignore[arg-type]
+        queries = as_array("queries", queries)
+        if queries.ndim != 2:
+            raise InvalidArgument(f"queries have {queries.ndim} dimensions", "Give an array of shape [nq, d]")
+        if len(queries) > MAX_QUERIES:
             raise LimitExceeded("too many queries in one batch", f"Send at most {MAX_QUERIES:,} at once")
         request = parse_search(
             state.schema, queries, using, limit, offset, filter, params, score_threshold, with_payload, with_vectors

@@ -66,15 +66,20 @@ def stored_vectors(name: str, field: Dense, values: Any, n: int) -> tuple[NDArra
     return np.ascontiguousarray(stored), present
 
 
-def _float32(what: str, values: ArrayLike) -> FloatArray:
-    """A float32 copy, since the caller may go on to change its array. Too large a number becomes infinity."""
+def as_array(what: str, values: ArrayLike) -> NDArray[Any]:
+    """What a caller gave as one array. Raises DimensionMismatch for rows of different lengths."""
     try:
-        array = np.asarray(values)
+        return np.asarray(values)
     except ValueError as error:
         rows = [len(row) for row in values if np.iterable(row)]  # type: ignore[union-attr, arg-type]
         lengths = ", ".join(map(str, sorted(set(rows))[:5]))
         message = f"{what} have different lengths: {lengths}"
         raise DimensionMismatch(message, "Give every vector the same dimension") from error
+
+
+def _float32(what: str, values: ArrayLike) -> FloatArray:
+    """A float32 copy, since the caller may go on to change its array. Too large a number becomes infinity."""
+    array = as_array(what, values)
     if array.dtype.kind not in "fiu":
         raise InvalidArgument(f"{what} are of type {array.dtype}", "Use numbers: a list of floats, or a numpy array")
     with np.errstate(over="ignore"):

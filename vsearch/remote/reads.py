@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from vsearch import wire
@@ -17,6 +16,7 @@ from vsearch.query import Filter
 from vsearch.remote.arguments import sent_filter, sent_id, sent_ids, sent_number, sent_params
 from vsearch.remote.call import Call, read
 from vsearch.types import PointId, SearchParams
+from vsearch.vectors import as_array
 
 if TYPE_CHECKING:
     from vsearch.planner import Plan
@@ -103,7 +103,7 @@ def search(
 
     Raises InvalidArgument, DimensionMismatch, InvalidFilter, LimitExceeded.
     """
-    vector = np.asarray(query)
+    vector = as_array("the query", query)
     if vector.ndim != 1:
         raise InvalidArgument(f"the query has {vector.ndim} dimensions", "Give one vector, or use search_batch")
     return read(
@@ -131,8 +131,9 @@ def search_batch(
     with_vectors: bool = False,
 ) -> Call[list[Hits]]:
     """As `search`, for queries [nq, d] at once: one Hits for each, in order."""
-    if np.ndim(queries) != 2:
-        raise InvalidArgument(f"queries have {np.ndim(queries)} dimensions", "Give an array of shape [nq, d]")
+    queries = as_array("queries", queries)
+    if queries.ndim != 2:
+        raise InvalidArgument(f"queries have {queries.ndim} dimensions", "Give an array of shape [nq, d]")
     return read(
         collection,
         "search",
