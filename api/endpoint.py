@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict
@@ -26,9 +26,7 @@ from vsearch.database import Database
 from vsearch.errors import InvalidArgument
 
 from .errors import NoRoute, WrongMethod
-
-if TYPE_CHECKING:
-    from .metrics import Metrics
+from .metrics import Metrics
 
 Access = Literal["open", "read", "write"]  # open: without a key, to see whether the server lives
 Lane = Literal[

@@ -12,8 +12,7 @@ import asyncio
 import itertools
 import re
 import secrets
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -34,12 +33,12 @@ from .logs import Logs
 from .memory import MemoryBudget
 from .metrics import Metrics
 from .parsing import parse_body, parse_params
+from .request import Request, Scope
 from .settings import BODY_PAUSE_S, MAX_BODIES_BYTES, Settings
 from .together import Steps
 from .traces import Traces
 from .workers import Workers
 
-Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Header = tuple[bytes, bytes]
@@ -76,14 +75,14 @@ class Front:
         if scope["type"] == "http":
             await Exchange(self, scope, receive, send).run()
 
-    def admit(self, exchange: Exchange, endpoint: Endpoint) -> None:
+    def admit(self, request: Request, endpoint: Endpoint) -> None:
         """Raises PermissionDenied, TooLarge or ResourceExhausted for a request that is not to be served."""
-        self._keys.check(exchange.headers, endpoint.access)
+        self._keys.check(request.headers, endpoint.access)
         if endpoint.access == "write":
             self._memory.check()
         limit = self.settings.max_upload_bytes if endpoint.upload else self.settings.max_body_bytes
-        if limit is not None and exchange.content_length > limit:
-            raise TooLarge(f"the body has {exchange.content_length:,} bytes", f"Send at most {limit:,} bytes at once")
+        if limit is not None and request.content_length > limit:
+            raise TooLarge(f"the body has {request.content_length:,} bytes", f"Send at most {limit:,} bytes at once")
 
     def new_id(self) -> str:
         """An id for a request that brings none."""
@@ -104,55 +103,37 @@ class Exchange:
 
     def __init__(self, front: Front, scope: Scope, receive: Receive, send: Send) -> None:
         self.front = front
-        self.scope = scope
-        self.started_s = time.perf_counter()
-        self.method: str = scope["method"]
-        self.raw_path: str = scope["raw_path"].split(b"?")[0].decode("ascii", "replace")
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        given = self.headers.get(b"x-request-id")
-        self.id = front.new_id() if given is None or not REQUEST_ID.fullmatch(given) else given.decode()
-        self.endpoint: Endpoint | None = None
-        self.names: Mapping[str, str] = {}
-        self.status = 0
-        self.sent_bytes = 0
-        self.note = ""  # what was asked, for the log of slow requests
+        self.request = request = Request(scope)
+        given = request.headers.get(b"x-request-id")
+        request.id = front.new_id() if given is None or not REQUEST_ID.fullmatch(given) else given.decode()
         self._receive = receive
         self._send = send
-        self._unread = b"content-length" in self.headers or b"transfer-encoding" in self.headers  # if there may be more
-
-    @property
-    def content_length(self) -> int:
-        text = self.headers.get(b"content-length", b"0")
-        return int(text) if text.isdigit() else 0
-
-    @property
-    def elapsed_s(self) -> float:
-        return time.perf_counter() - self.started_s
+        self._unread = request.has_body  # whether there may be more of it
 
     async def run(self) -> None:
         """Answer, whatever happens."""
         front = self.front
         front.metrics.began()
         try:
-            with front.traces.span(self):
+            with front.traces.span(self.request):
                 try:
                     await self._answer()
                 except Gone:
-                    self.status = CLIENT_GONE
+                    self.request.status = CLIENT_GONE
                 except Exception as error:
                     await self._refuse(error)
         finally:
-            front.metrics.ended(self.endpoint, self.status, self.elapsed_s)
-            front.logs.request(self)
+            front.metrics.ended(self.request.route, self.request.status, self.request.elapsed_s)
+            front.logs.request(self.request)
 
     async def _answer(self) -> None:
-        method = "GET" if self.method == "HEAD" else self.method
-        self.endpoint, self.names = self.front.table.find(method, self.raw_path)
-        self.front.admit(self, self.endpoint)
-        if self.endpoint.upload:
-            answer = await self._with_upload(self.endpoint)
+        method = "GET" if self.request.method == "HEAD" else self.request.method
+        self.request.endpoint, self.request.names = self.front.table.find(method, self.request.raw_path)
+        self.front.admit(self.request, self.request.endpoint)
+        if self.request.endpoint.upload:
+            answer = await self._with_upload(self.request.endpoint)
         else:
-            answer = await self._with_body(self.endpoint)
+            answer = await self._with_body(self.request.endpoint)
         if isinstance(answer, Download):
             await self._stream(answer)
         else:
@@ -187,21 +168,20 @@ class Exchange:
             return await self._serve(endpoint, self._work(endpoint, b"", upload.path))
 
     async def _serve(self, endpoint: Endpoint, steps: Steps[T]) -> T:
-        kind = (endpoint, self.names.get("collection"))
-        return await self.front.workers.serve(endpoint.lane, kind, self.scope.get("client"), steps)
+        kind = (endpoint, self.request.names.get("collection"))
+        return await self.front.workers.serve(endpoint.lane, kind, self.request.client, steps)
 
     def _work(self, endpoint: Endpoint, raw: bytes, upload: Path | None) -> Steps[tuple[bytes, str] | Download]:
         """Parse, handle, encode: in a worker thread. Raises what the handler raises."""
-        content_type = self.headers.get(b"content-type", b"").decode("ascii", "replace")
+        content_type, accept = self.request.content_type, self.request.accept
         media_type = content_type.split(";")[0].strip().lower()
-        accept = self.headers.get(b"accept", b"").decode("ascii", "replace")
         call: Call[Any, Any] = Call(
             db=self.front.db,
             metrics=self.front.metrics,
             table=self.front.table,
-            names=self.names,
+            names=self.request.names,
             body=parse_body(endpoint, raw, media_type),
-            params=parse_params(endpoint, self.scope["query_string"]),
+            params=parse_params(endpoint, self.request.query),
             upload=upload,
             content_type=content_type,
             accept=accept,
@@ -210,14 +190,14 @@ class Exchange:
         result = endpoint.handler(call)
         if isinstance(result, GeneratorType):
             result = yield from result
-        if self.elapsed_s * 1000 > self.front.settings.slow_ms:
-            self.note = repr(call.body)
+        if self.request.elapsed_s * 1000 > self.front.settings.slow_ms:
+            self.request.note = repr(call.body)
         if isinstance(result, Text):
             return result.content, result.media_type
         if isinstance(result, Download):
             return result
         if endpoint.envelope:
-            result = {"result": result, "status": "ok", "time": self.elapsed_s}
+            result = {"result": result, "status": "ok", "time": self.request.elapsed_s}
         elif call.binary:
             return wire.pack(result), wire.MSGPACK
         return orjson.dumps(result, option=JSON_OPTIONS), wire.JSON
@@ -249,19 +229,20 @@ class Exchange:
                 yield message["body"]
 
     async def _refuse(self, error: Exception) -> None:
-        if self.status:  # in the middle of an answer: the connection is cut, so that it is not taken for a whole one
-            self.front.logs.failure(self, error)
+        request = self.request
+        if request.status:  # in the middle of an answer: the connection is cut, so that it is not taken for a whole one
+            self.front.logs.failure(self.request, error)
             raise error
         known = error if isinstance(error, VSearchError) else None
         if known is None:
-            known = InternalError("the server failed", f"This is a bug: its log has more under request id {self.id}")
+            known = InternalError("the server failed", f"This is a bug: its log has more under request id {request.id}")
         elif isinstance(known, ReadOnly) and self.front.db.failed is not None:
             known = DiskRefused(known.message, known.hint)
         status = status_of(known)
-        if isinstance(known, Corruption) and self.endpoint is not None and self.endpoint.upload:
+        if isinstance(known, Corruption) and self.request.endpoint is not None and self.request.endpoint.upload:
             status = status_of(Malformed(""))  # it is the client's file that is damaged
         if status in (500, 507):
-            self.front.logs.failure(self, error)
+            self.front.logs.failure(self.request, error)
         headers: list[Header] = []
         if self._unread:
             headers.append((b"connection", b"close"))  # what is left of the body is not read
@@ -270,13 +251,13 @@ class Exchange:
         if status in (429, 503):
             headers.append((b"retry-after", RETRY_AFTER_S))
         if status == 405:
-            headers.append((b"allow", ", ".join(self.front.table.methods(self.raw_path)).encode()))
-        await self._whole(status, orjson.dumps(error_answer(known, self.elapsed_s)), wire.JSON, headers)
+            headers.append((b"allow", ", ".join(self.front.table.methods(self.request.raw_path)).encode()))
+        await self._whole(status, orjson.dumps(error_answer(known, self.request.elapsed_s)), wire.JSON, headers)
 
     async def _whole(self, status: int, body: bytes, media_type: str, headers: list[Header] | None = None) -> None:
         await self._start(status, media_type, len(body), headers or [])
-        self.sent_bytes = 0 if self.method == "HEAD" else len(body)
-        await self._send({"type": "http.response.body", "body": b"" if self.method == "HEAD" else body})
+        self.request.sent_bytes = 0 if self.request.method == "HEAD" else len(body)
+        await self._send({"type": "http.response.body", "body": b"" if self.request.method == "HEAD" else body})
 
     async def _stream(self, download: Download) -> None:
         """Piece by piece; the first is made before the answer starts, so that an early failure is an error answer."""
@@ -290,9 +271,9 @@ class Exchange:
             piece = await self.front.workers.call("long", following)
             disposition = f'attachment; filename="{download.file_name}"'.encode()
             await self._start(200, download.media_type, download.nbytes, [(b"content-disposition", disposition)])
-            while piece and self.method != "HEAD" and not gone.done():
+            while piece and self.request.method != "HEAD" and not gone.done():
                 await self._send({"type": "http.response.body", "body": piece, "more_body": True})
-                self.sent_bytes += len(piece)
+                self.request.sent_bytes += len(piece)
                 piece = await self.front.workers.call("long", following)
             await self._send({"type": "http.response.body", "body": b""})
         finally:
@@ -306,8 +287,8 @@ class Exchange:
             pass
 
     async def _start(self, status: int, media_type: str, nbytes: int | None, headers: list[Header]) -> None:
-        self.status = status
-        start = [(b"content-type", media_type.encode()), (b"x-request-id", self.id.encode()), *headers]
+        self.request.status = status
+        start = [(b"content-type", media_type.encode()), (b"x-request-id", self.request.id.encode()), *headers]
         if nbytes is not None:
             start.append((b"content-length", str(nbytes).encode()))
         await self._send({"type": "http.response.start", "status": status, "headers": start})

@@ -15,12 +15,10 @@ import re
 import sys
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from .request import Request
 from .settings import LogFormat, Settings
-
-if TYPE_CHECKING:
-    from .front import Exchange
 
 slow = logging.getLogger("vsearch.slow")
 failures = logging.getLogger("vsearch.server")
@@ -39,20 +37,20 @@ class Logs:
         self._slow_s = settings.slow_ms / 1000
         self._lines: list[str] = []
 
-    def request(self, exchange: Exchange) -> None:
+    def request(self, request: Request) -> None:
         """One line in the access log, and one in the slow log if it is due."""
-        elapsed_s = exchange.elapsed_s
+        elapsed_s = request.elapsed_s
         if self._access:
             if not self._lines:
                 asyncio.get_running_loop().call_later(LATE_S, self.flush)
-            self._lines.append(self._line(exchange, elapsed_s))
-        if elapsed_s > self._slow_s and (exchange.endpoint is None or exchange.endpoint.lane != "long"):
+            self._lines.append(self._line(request, elapsed_s))
+        if elapsed_s > self._slow_s and (request.endpoint is None or request.endpoint.lane != "long"):
             fields = {
-                "method": exchange.method,
-                "path": exchange.raw_path,
+                "method": request.method,
+                "path": request.raw_path,
                 "ms": round(elapsed_s * 1000, 3),
-                "request_id": exchange.id,
-                "asked": LONG_LIST.sub("[...]", exchange.note)[:MAX_NOTE],
+                "request_id": request.id,
+                "asked": LONG_LIST.sub("[...]", request.note)[:MAX_NOTE],
             }
             slow.warning("%(method)s %(path)s took %(ms).0f ms (%(request_id)s): %(asked)s", fields)
 
@@ -63,29 +61,29 @@ class Logs:
             sys.stderr.write("".join(lines))
             sys.stderr.flush()
 
-    def failure(self, exchange: Exchange, error: Exception) -> None:
+    def failure(self, request: Request, error: Exception) -> None:
         """A request that the server could not serve, with the traceback."""
-        what = f"{exchange.method} {exchange.raw_path} failed ({exchange.id}): {error}"
+        what = f"{request.method} {request.raw_path} failed ({request.id}): {error}"
         failures.error("%s", what, exc_info=error)
 
-    def _line(self, exchange: Exchange, elapsed_s: float) -> str:
-        client = exchange.scope.get("client")
+    def _line(self, request: Request, elapsed_s: float) -> str:
+        client = request.client
         host = client[0] if client else "-"
         when, ms = _utc(time.time()), elapsed_s * 1000
         if not self._json:
-            what = f"{exchange.method} {exchange.raw_path} {exchange.status} {exchange.sent_bytes} B {ms:.3f} ms"
-            return f"{when} info vsearch.access {host} {what} {exchange.id}\n"
+            what = f"{request.method} {request.raw_path} {request.status} {request.sent_bytes} B {ms:.3f} ms"
+            return f"{when} info vsearch.access {host} {what} {request.id}\n"
         line = {
             "time": when,
             "level": "info",
             "log": "vsearch.access",
             "client": host,
-            "method": exchange.method,
-            "path": exchange.raw_path,
-            "status": exchange.status,
-            "bytes": exchange.sent_bytes,
+            "method": request.method,
+            "path": request.raw_path,
+            "status": request.status,
+            "bytes": request.sent_bytes,
             "ms": round(ms, 3),
-            "request_id": exchange.id,
+            "request_id": request.id,
         }
         return json.dumps(line) + "\n"
 

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vsearch.errors import MissingExtra
 
-if TYPE_CHECKING:
-    from .front import Exchange
+from .request import Request
 
 
 class Traces:
@@ -21,27 +20,27 @@ class Traces:
     def __init__(self, wanted: bool) -> None:
         self._tracer: Any = _tracer() if wanted else None
 
-    def span(self, exchange: Exchange) -> AbstractContextManager[None]:
+    def span(self, request: Request) -> AbstractContextManager[None]:
         """Around the whole of a request."""
-        return nullcontext() if self._tracer is None else self._span(exchange)
+        return nullcontext() if self._tracer is None else self._span(request)
 
     @contextmanager
-    def _span(self, exchange: Exchange) -> Iterator[None]:
+    def _span(self, request: Request) -> Iterator[None]:
         from opentelemetry.propagate import extract
         from opentelemetry.trace import SpanKind, Status, StatusCode
 
-        carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in exchange.headers.items()}
+        carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.items()}
         with self._tracer.start_as_current_span(
-            exchange.method, context=extract(carrier), kind=SpanKind.SERVER
+            request.method, context=extract(carrier), kind=SpanKind.SERVER
         ) as span:
             yield
-            route = "unknown" if exchange.endpoint is None else exchange.endpoint.path
-            span.update_name(f"{exchange.method} {route}")
-            span.set_attribute("http.request.method", exchange.method)
+            route = "unknown" if request.endpoint is None else request.endpoint.path
+            span.update_name(f"{request.method} {route}")
+            span.set_attribute("http.request.method", request.method)
             span.set_attribute("http.route", route)
-            span.set_attribute("http.response.status_code", exchange.status)
-            span.set_attribute("vsearch.request_id", exchange.id)
-            if exchange.status >= 500:
+            span.set_attribute("http.response.status_code", request.status)
+            span.set_attribute("vsearch.request_id", request.id)
+            if request.status >= 500:
                 span.set_status(Status(StatusCode.ERROR))
 
 
