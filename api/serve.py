@@ -117,10 +117,9 @@ class _Server(uvicorn.Server):
 
 
 def _load_kernels(db: Database) -> None:
-    """One search in each collection that has points."""
-    for name in db.collections():
-        with suppress(vsearch.VSearchError):
-            docs = db.collection(name)
+    """One search in each collection that has points, for as far as that goes."""
+    with suppress(vsearch.VSearchError):
+        for docs in map(db.collection, db.collections()):
             for point in docs.scroll(limit=1, with_payload=False, with_vectors=True):
                 for field, vector in (point.vectors or {}).items():
                     docs.search(vector, field, limit=1)
