@@ -39,7 +39,7 @@ def options(version: Annotated[bool, typer.Option("--version", help="Print the v
 
 @app.command("import")
 def import_files(
-    directory: Directory,
+    source: Annotated[str, typer.Argument(metavar="DIR|URL", help="The database's directory, or its server.")],
     collection: CollectionName,
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Parquet, Arrow or JSON lines.")],
     id: Annotated[str, typer.Option(metavar="COLUMN", help="The column of ids.")] = "id",
@@ -53,41 +53,48 @@ def import_files(
     create: Annotated[bool, typer.Option("--create", help="Create the collection when it does not exist.")] = False,
     metric: Annotated[str, typer.Option(help="With --create: cosine, dot or l2.")] = "cosine",
     batch: Annotated[int, typer.Option(min=1, max=MAX_BATCH_POINTS, help="Points written together.")] = 2_000,
+    api_key: ServerKey = None,
 ) -> None:
     """Import points from files: ids, vectors, and the other columns as payload.
 
     Every batch is durable when the next one begins. A stopped import goes on where it was when the same command is
-    given again.
+    given again. (Not by way of a server: there it begins anew, which changes nothing in what is in.)
     """
     from vsearch.cli.importing import Import, parse_vectors
+    from vsearch.cli.source import is_url
     from vsearch.storage.tables import detect
 
     job = Import(collection, id, parse_vectors(vector or []), tuple(skip or ()), batch)
     for path in files:
         detect(path)  # tell of a missing file before anything is written
-    if not create and not directory.exists():
-        raise NotFound(f"there is no database in {directory}", "Use --create to make it")
-    with vsearch.open(directory) as db:
+    if not create and not is_url(source) and not Path(source).exists():
+        raise NotFound(f"there is no database in {source}", "Use --create to make it")
+    with vsearch.connect(source, api_key=api_key) if is_url(source) else vsearch.open(source) as db:
         if collection not in db.collections():
             if not create:
                 raise NotFound(f"no collection named {collection!r}", "Use --create to make it")
             db.create_collection(collection, fields=job.infer_fields(files[0], metric))
-        job.run(db, directory, files)
+        job.send(db, files) if isinstance(db, vsearch.RemoteDatabase) else job.run(db, Path(source), files)
 
 
 @app.command()
 def export(
-    source: Annotated[str, typer.Argument(metavar="DIR", help="The directory of the database.")],
+    source: Annotated[str, typer.Argument(metavar="DIR|URL", help="The database's directory, or its server.")],
     collection: CollectionName,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What to write: *.parquet or *.arrow.")],
     format: Annotated[str | None, typer.Option(help="parquet or arrow, whatever the name of the file.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file when it exists.")] = False,
+    api_key: ServerKey = None,
 ) -> None:
     """Write a collection to a file: ids, vectors, payloads, expiry. `import --create` makes the same of it."""
-    from vsearch.cli.exporting import check_target, format_of, write
+    from vsearch.cli.exporting import check_target, fetch, format_of, write
+    from vsearch.cli.source import is_url
 
     chosen = format_of(file, format)
     check_target(file, force)
+    if is_url(source):
+        fetch(source, api_key, collection, file, chosen)
+        return
     with vsearch.open(source, read_only=True) as db:
         write(db.collection(collection), file, chosen)
 

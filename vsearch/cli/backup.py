@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
 
 import vsearch
 from vsearch.cli import show
+from vsearch.cli.source import is_url
 from vsearch.errors import InvalidArgument, Locked, NotFound
 from vsearch.storage.archive import read_head
 from vsearch.storage.stamp import is_database
-
-URLS: Final = ("http://", "https://")
 
 
 def backup(source: str, file: Path, overwrite: bool, api_key: str | None) -> None:
@@ -30,7 +28,7 @@ def backup(source: str, file: Path, overwrite: bool, api_key: str | None) -> Non
 
 def opened(source: str, api_key: str | None) -> vsearch.Database | vsearch.RemoteDatabase:
     """The database in a directory, which must exist, or at a URL."""
-    if source.startswith(URLS):
+    if is_url(source):
         return vsearch.connect(source, api_key=api_key)
     if not is_database(Path(source)):
         raise NotFound(f"there is no database in {source}")
@@ -46,7 +44,7 @@ def restore(
     if collection is None:
         if name is not None or replace:
             raise InvalidArgument("--as and --replace are for one collection", "Say which one with --collection")
-        if target.startswith(URLS):
+        if is_url(target):
             raise InvalidArgument("a server restores one collection at a time", "Say which one with --collection")
         with show.waiting(f"restoring {target}"):
             restore_database(file, Path(target))
@@ -56,7 +54,7 @@ def restore(
     if collection not in held:  # told before a database is made
         raise NotFound(f"{file} holds no collection {collection!r}", f"It holds: {', '.join(held) or 'none'}")
     with show.waiting(f"restoring {collection}"), ExitStack() as stack:
-        if target.startswith(URLS):
+        if is_url(target):
             db: vsearch.Database | vsearch.RemoteDatabase = stack.enter_context(
                 vsearch.connect(target, api_key=api_key)
             )

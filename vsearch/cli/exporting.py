@@ -37,6 +37,14 @@ def check_target(file: Path, force: bool) -> None:
         raise NotFound(f"there is no directory {file.parent}", "Make it first")
 
 
+def fetch(url: str, api_key: str | None, collection: str, file: Path, format: ExportFormat) -> None:
+    """Export a collection of a server, and say how it went."""
+    start_s = time.monotonic()
+    with show.waiting(f"exporting {collection}"), vsearch.connect(url, api_key=api_key) as db:
+        nbytes = db.collection(collection).export_file(file, format)
+    show.line(f"exported {collection} to {file} ({show.size(nbytes)}, {time.monotonic() - start_s:,.1f} s)")
+
+
 def write(docs: vsearch.Collection, file: Path, format: ExportFormat) -> None:
     """Export, and say how it went."""
     start_s = time.monotonic()

@@ -96,6 +96,16 @@ class Import:
         show.line(f"imported {points:,} points into {self.collection} ({rate}); it holds {docs.count():,}")
         show.err.print(f"For the quickest searches build the indexes now: vsearch optimize {directory}", soft_wrap=True)
 
+    def send(self, db: vsearch.RemoteDatabase, files: Sequence[Path]) -> None:
+        """Import the files, in order, into a server's collection, and say how it went."""
+        docs, points, started_s = db.collection(self.collection), 0, time.monotonic()
+        for file in files:
+            with show.waiting(f"sending {file}"):
+                points += docs.import_file(file, self.id_column, self.vectors, self.skipped, self.batch_rows)
+        elapsed_s = time.monotonic() - started_s
+        rate = f"{elapsed_s:,.1f} s, {points / elapsed_s:,.0f} points/s"
+        show.line(f"imported {points:,} points into {self.collection} ({rate}); it holds {docs.count():,}")
+
     def _key(self, file: Path) -> str:
         """What a checkpoint belongs to: this version of the file, read in this way."""
         stat = file.stat()

@@ -1,4 +1,4 @@
-"""`vsearch backup` and `vsearch restore` with a server in place of a directory."""
+"""`vsearch backup`, `restore`, `export` and `import` with a server in place of a directory."""
 
 from __future__ import annotations
 
@@ -17,6 +17,30 @@ KEY = "a-key-for-everything"
 def command(*arguments: object, key: str = KEY) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "vsearch", *map(str, arguments), "--api-key", key]
     return subprocess.run(line, capture_output=True, text=True, timeout=60)
+
+
+def test_export_and_import_through_a_server(tmp_path: Path) -> None:
+    X = np.random.default_rng(0).normal(size=(50, 4))
+    file = tmp_path / "docs.parquet"
+    with serving(tmp_path / "db", "--api-key", KEY) as server, vsearch.connect(server.url, api_key=KEY) as db:
+        docs = db.create_collection("docs", {"v": vsearch.Dense(4, metric="l2")})
+        docs.upsert([*range(25), *map(str, range(25))], {"v": X}, [{"n": i} for i in range(50)])
+        done = command("export", server.url, "docs", file)
+        assert done.returncode == 0, done.stderr
+        again = command("export", server.url, "docs", file)
+        assert (again.returncode, "--force" in again.stderr) == (2, True)
+        missing = command("import", server.url, "copy", file)
+        assert (missing.returncode, "--create" in missing.stderr) == (2, True)
+        done = command("import", server.url, "copy", file, "--create")
+        assert done.returncode == 0, done.stderr
+        assert "imported 50 points into copy" in done.stdout
+        copy = db.collection("copy")
+        assert copy.schema == docs.schema
+        for one, other in zip(docs.scroll(with_vectors=True), copy.scroll(with_vectors=True), strict=True):
+            assert (one.id, one.payload) == (other.id, other.payload)
+            assert one.vectors is not None
+            assert other.vectors is not None
+            assert np.array_equal(one.vectors["v"], other.vectors["v"])
 
 
 def test_backup_and_restore_through_a_server(tmp_path: Path) -> None:
