@@ -2,8 +2,8 @@
 
 A handler is a plain function of a `Call`. It runs in a worker thread, calls the database, and returns what the answer
 holds (or is a generator that returns it, and yields the searches it wants, as together.py says); what it raises becomes
-an error answer. So no handler knows of sockets, and none blocks the event loop. The same
-declarations make the OpenAPI document.
+an error answer. So no handler knows of sockets, and none blocks the event loop. The same declarations make the OpenAPI
+document.
 
 There is no web framework here: routing, validation and injection of the usual one were measured at 0.3 to 0.6 ms a
 request, more than the search itself. Paths are looked up in a tree of their steps; pydantic reads the bodies.
@@ -29,9 +29,7 @@ from .errors import NoRoute, WrongMethod
 from .metrics import Metrics
 
 Access = Literal["open", "read", "write"]  # open: without a key, to see whether the server lives
-Lane = Literal[
-    "read", "write", "long"
-]  # the worker threads that an endpoint uses, so that one kind never starves another
+Lane = Literal["read", "write", "long"]  # which worker threads it uses, so that one kind never starves another
 MAX_REMEMBERED: Final = 1_024  # paths
 MAX_STEPS: Final = 10  # of a path; the longest of ours has seven
 

@@ -143,6 +143,7 @@ BAD: dict[str, tuple[str, str, Any, tuple[int, ...]]] = {
     "parameter twice": ("PUT", f"{POINTS}?wait=true&wait=false", a_point(), (400,)),
     "parameter of a wrong type": ("PUT", f"{POINTS}?wait=perhaps", a_point(), (400,)),
     "snapshot with a path": ("GET", "/collections/docs/snapshots/..%2F..%2FCURRENT", None, (400, 404)),
+    "a point of very many digits": ("GET", f"{POINTS}/{'9' * 5000}", None, (400, 404)),
     "snapshot unknown": ("GET", "/snapshots/none.snapshot", None, (400, 404)),
     "snapshot with dots": ("DELETE", "/snapshots/..", None, (400, 404, 405)),
     "upload that is no snapshot": ("POST", "/collections/new/snapshots/upload", b"not a tar", (400, 422)),

@@ -37,6 +37,7 @@ from vsearch.types import (
 )
 from vsearch.vectors import stored_vectors
 
+MAX_DIGITS: Final = 20  # of an integer below 2**64
 NEVER: Final = 0  # expiry of a point that does not expire
 Expiry = datetime | float | None  # when a point ends: an aware datetime, or Unix time in seconds
 Schema = Mapping[str, Dense]
@@ -150,6 +151,14 @@ def checked_ids(ids: Sequence[PointId] | NDArray[Any]) -> tuple[list[PointId], l
             )
         keys.append(key)
     return plain, keys
+
+
+def integer_id(text: str) -> int | None:
+    """The integer id that a text spells, in an address or on a command line; None when it spells none."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS):
+        return None
+    number = int(text)
+    return number if number < 1 << 64 else None
 
 
 def checked_payload(payload: object, row: int = 0) -> Payload | None:

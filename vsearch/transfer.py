@@ -134,6 +134,14 @@ class Mapped:
         return Rows(decode_ids(batch.python(self.id_column), exported.id_kind), vectors, payloads, expires_at)
 
 
+def parse_vectors(options: Sequence[str]) -> dict[str, str]:
+    """`FIELD=COLUMN` options as field -> column; `NAME` alone is both, `=COLUMN` is for the field without a name."""
+    pairs = [(name, column or name) for name, _, column in (option.partition("=") for option in options)]
+    if len(dict(pairs)) < len(pairs) or not all(column for _, column in pairs):
+        raise InvalidArgument(f"vector is given as {', '.join(options)}", "Name each field once, as FIELD=COLUMN")
+    return dict(pairs)
+
+
 def import_file(
     docs: Collection,
     path: Path,

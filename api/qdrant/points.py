@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from vsearch.collection import Collection
 from vsearch.errors import InvalidArgument, NotFound
+from vsearch.points import integer_id
 
 from ..endpoint import Call, Routes
 from . import bodies
@@ -92,7 +93,8 @@ def get_points(call: Call[bodies.Retrieve, Any]) -> Any:
 def get_point(call: Call[None, Any]) -> Any:
     """Read one point."""
     text, docs = call.names["id"], call.docs
-    points = docs.get([int(text)] if is_integer(text) else [text], with_vectors=True)
+    number = integer_id(text)
+    points = docs.get([text if number is None else number], with_vectors=True)
     if not points:
         raise NotFound(f"there is no point {text!r}", "Upsert it")
     return records(points, docs, True, True)[0]
@@ -199,8 +201,3 @@ OPERATIONS: Final[dict[str, Callable[[Collection, Any], Any]]] = {
 def wants(selector: Any) -> bool:
     """Whether a selector of payloads or vectors selects anything."""
     return selector is not None and selector is not False
-
-
-def is_integer(text: str) -> bool:
-    """Whether an id in a path is meant as an integer."""
-    return text.isascii() and text.isdigit() and int(text) < 1 << 64

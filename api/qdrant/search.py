@@ -23,11 +23,10 @@ from ..endpoint import Call, Routes
 from ..together import Steps, Wanted
 from . import bodies
 from .answers import Points, ScoredPoint, records, scored
-from .points import READ, wants
+from .points import POINTS, READ, wants
 from .requests import field_of, filter_of, refuse_missing, single
 
 routes: Final = Routes("search")
-POINTS: Final = "/collections/{collection}/points"
 
 
 @routes.add("POST", f"{POINTS}/query", Points, body=bodies.Query, **READ)

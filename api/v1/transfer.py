@@ -6,8 +6,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from vsearch.errors import InvalidArgument
-from vsearch.transfer import export, import_file
+from vsearch.transfer import export, import_file, parse_vectors
 
 from ..endpoint import Call, Download, Routes
 from . import bodies
@@ -30,12 +29,10 @@ def v1_import(call: Call[None, bodies.ImportParams]) -> Any:
     """Import a Parquet, Arrow or JSON lines file. Each batch is durable by itself; what came before a bad row stays."""
     assert call.upload is not None, "bug: an upload without its file"
     given = call.params
-    pairs = [(field, column or field) for field, _, column in (text.partition("=") for text in given.vector)]
-    if len(dict(pairs)) < len(pairs):
-        raise InvalidArgument("a field is given two columns", "Name each field once, as vector=FIELD=COLUMN")
+    vectors = parse_vectors(given.vector)
     points = 0
     for batch in import_file(
-        call.docs, call.upload, given.id, dict(pairs), given.skip, given.batch_rows, name="the upload"
+        call.docs, call.upload, given.id, vectors, given.skip, given.batch_rows, name="the upload"
     ):
         points += batch.rows
     return {"points": points}

@@ -60,9 +60,10 @@ def import_files(
     Every batch is durable when the next one begins. A stopped import goes on where it was when the same command is
     given again. (Not by way of a server: there it begins anew, which changes nothing in what is in.)
     """
-    from vsearch.cli.importing import Import, parse_vectors
+    from vsearch.cli.importing import Import
     from vsearch.cli.source import is_url
     from vsearch.storage.tables import detect
+    from vsearch.transfer import parse_vectors
 
     job = Import(collection, id, parse_vectors(vector or []), tuple(skip or ()), batch)
     for path in files:
@@ -326,9 +327,11 @@ def load_vector(file: Path) -> Any:
 
 def point_of(docs: vsearch.Collection, text: str) -> vsearch.Point:
     """The point whose id is written so: a text, or an integer."""
+    from vsearch.points import integer_id
+
     ids: list[int | str] = [text]
-    if text.isdecimal() and len(text) <= 20 and int(text) < 1 << 64:
-        ids.append(int(text))
+    if (number := integer_id(text)) is not None:
+        ids.append(number)
     found = docs.get(ids, with_vectors=True)
     if not found:
         raise NotFound(f"there is no point {text!r} in {docs.name!r}")

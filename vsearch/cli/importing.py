@@ -30,14 +30,6 @@ from vsearch.types import Metric
 CHECKPOINT_FILE: Final = "import.json"
 
 
-def parse_vectors(options: Sequence[str]) -> dict[str, str]:
-    """`FIELD=COLUMN` options as field -> column; `NAME` alone is both, `=COLUMN` is for the field without a name."""
-    pairs = [(name, column or name) for name, _, column in (option.partition("=") for option in options)]
-    if len(dict(pairs)) < len(pairs) or not all(column for _, column in pairs):
-        raise InvalidArgument(f"--vector is given as {', '.join(options)}", "Name each field once, as FIELD=COLUMN")
-    return dict(pairs)
-
-
 @dataclass(frozen=True, slots=True)
 class Import:
     """What to read from each file. `vectors`: field -> column; empty: found by name. `skipped`: columns left out."""
@@ -91,9 +83,7 @@ class Import:
                 before += position
                 points += position - start
         checkpoints.finish()
-        elapsed_s = time.monotonic() - started_s
-        rate = f"{elapsed_s:,.1f} s, {points / elapsed_s:,.0f} points/s"
-        show.line(f"imported {points:,} points into {self.collection} ({rate}); it holds {docs.count():,}")
+        self._tell(points, started_s, docs.count())
         show.err.print(f"For the quickest searches build the indexes now: vsearch optimize {directory}", soft_wrap=True)
 
     def send(self, db: vsearch.RemoteDatabase, files: Sequence[Path]) -> None:
@@ -102,9 +92,12 @@ class Import:
         for file in files:
             with show.waiting(f"sending {file}"):
                 points += docs.import_file(file, self.id_column, self.vectors, self.skipped, self.batch_rows)
+        self._tell(points, started_s, docs.count())
+
+    def _tell(self, points: int, started_s: float, held: int) -> None:
         elapsed_s = time.monotonic() - started_s
         rate = f"{elapsed_s:,.1f} s, {points / elapsed_s:,.0f} points/s"
-        show.line(f"imported {points:,} points into {self.collection} ({rate}); it holds {docs.count():,}")
+        show.line(f"imported {points:,} points into {self.collection} ({rate}); it holds {held:,}")
 
     def _key(self, file: Path) -> str:
         """What a checkpoint belongs to: this version of the file, read in this way."""
