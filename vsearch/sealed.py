@@ -141,7 +141,11 @@ class SealedSegment(Segment):
         if self._integer_ids is not None:
             return self._integer_ids[ordinals].tolist()  # type: ignore[no-any-return]
         offsets, data = self._id_offsets, self._id_bytes
-        return [decode_id(data[offsets[i] : offsets[i + 1]].tobytes()) for i in ordinals]
+        try:
+            return [decode_id(data[offsets[i] : offsets[i + 1]].tobytes()) for i in ordinals]
+        except Corruption as error:
+            message = f"segment {self.name}: {ROWS_FILE} is damaged: {error.message}"
+            raise Corruption(message, "Run `vsearch check`") from error
 
     def id_keys(self) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         """(offsets [n + 1], bytes): the encoded ids of all rows."""
