@@ -10,7 +10,7 @@ from vsearch.errors import InvalidArgument
 from .base import Build, Reader
 
 # kind -> module:reader; `build` beside it
-KINDS: Final[dict[str, str]] = {"flat": ".flat:Flat", "hnsw": ".hnsw:Hnsw", "sq8": ".coded:Coded"}
+KINDS: Final[dict[str, str]] = {"flat": ".flat:Flat", "hnsw": ".hnsw:Hnsw", "binary": ".binary:Binary"}
 
 
 def reader(kind: str) -> type[Reader]:

@@ -2,8 +2,8 @@
 
 One writer appends under the collection's turn; any number of readers look at rows below the count of the view that
 they hold. Rows below a published count never change, so readers need no lock. Arrays are allocated for the
-full capacity at once: the operating system commits pages only as rows arrive. Vectors are coded in 8 bits as they come,
-so that searching fresh rows reads a quarter of the bytes.
+full capacity at once: the operating system commits pages only as rows arrive. Vectors are coded in one bit a component
+as they come, so that searching fresh rows reads a thirtieth of the bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from vsearch.filters.evaluate import ColumnSet, evaluate
 from vsearch.filters.flatten import flatten
 from vsearch.filters.match import compile_filter
 from vsearch.index.base import Reader
-from vsearch.index.coded import Coded, CodeStore
+from vsearch.index.binary import FEW_ROWS, Binary
+from vsearch.index.coding import CodeStore
 from vsearch.index.flat import Flat
 from vsearch.points import NEVER, PointBatch, Schema, decode_point
 from vsearch.segment import THREADS, IdMask, Segment
@@ -55,7 +56,7 @@ class GrowingSegment(Segment):
         self._records: list[bytes] = []
         self._vectors = {name: np.empty((self.capacity, f.dim), f.dtype) for name, f in schema.items()}
         self._codes = {
-            name: CodeStore(self.capacity, f.dim, f.distance) for name, f in schema.items() if f.index != "flat"
+            name: CodeStore(self.capacity, f.dim, f.distance, 0, FEW_ROWS) for name, f in schema.items() if f.coded
         }
         self._present = {name: np.zeros(self.capacity, np.bool_) for name in schema}
         self._complete = dict.fromkeys(schema, True)
@@ -77,7 +78,7 @@ class GrowingSegment(Segment):
             else:
                 values[at:end] = 0
             if name in self._codes:
-                self._codes[name].put(at, values[at:end])
+                self._codes[name].put(values, at, end)
             if self._complete[name] and not self._present[name][at:end].all():
                 self._complete[name] = False
         self._ids.extend(batch.ids[start:stop])
@@ -103,13 +104,13 @@ class GrowingSegment(Segment):
         return None if self._complete[field] else self._present[field][:rows]
 
     def index_kind(self, field: str) -> str:
-        return "flat" if self.schema[field].index == "flat" else "sq8"
+        return "binary" if field in self._codes else "flat"
 
     def reader(self, field: str, kind: str, rows: int) -> Reader:
         distance = self.schema[field].distance
         if kind == "flat":
             return Flat(self._vectors[field][:rows], {}, distance, THREADS)
-        return Coded(self._vectors[field][:rows], self._codes[field].buffers(rows), distance, THREADS)
+        return Binary(self._vectors[field][:rows], self._codes[field].buffers(rows), distance, THREADS)
 
     def matching(self, node: Node, rows: int, id_mask: IdMask) -> NDArray[np.bool_]:
         """Full chunks are columns, made once; the rest is matched row by row."""

@@ -117,7 +117,7 @@ class Maintenance:
             Facts(
                 source.rows,
                 source.live_count,
-                sum(file.nbytes for name, file in _entry(source).files.items() if ".vectors." in name),
+                sum(file.nbytes for name, file in _segment(source).entry.files.items() if ".vectors." in name),
                 tuple(self._unindexed(source)),
             )
             for source in sealed
@@ -127,7 +127,7 @@ class Maintenance:
         fields = []
         for name, field in self.state.schema.items():
             wanted = compaction.wanted_index(field.index, source.rows)
-            if wanted != "flat" and source.segment.index_kind(name) != wanted:
+            if wanted != "flat" and _segment(source).built_kind(name) != wanted:
                 fields.append(name)
         return fields
 
@@ -144,8 +144,7 @@ class Maintenance:
     def _build_index(self, source: Source, field: str, progress: Progress | None) -> None:
         from vsearch.index.registry import builder
 
-        segment = source.segment
-        assert isinstance(segment, SealedSegment), "bug: only sealed segments get an index"
+        segment = _segment(source)
         spec = self.state.schema[field]
         kind = compaction.wanted_index(spec.index, source.rows)
 
@@ -155,7 +154,7 @@ class Maintenance:
             if progress is not None:
                 progress(done, total)
 
-        settings = {"m": spec.m, "ef_construction": spec.ef_construction}
+        settings = {"m": spec.m, "ef_construction": spec.ef_construction, "extra_bits": spec.extra_bits}
         try:
             buffers = builder(kind)(segment.vectors(field), spec.distance, settings, BUILD_THREADS, report)
         except Stopped:
@@ -190,7 +189,7 @@ class Maintenance:
         return time.monotonic() - self._last_write_s >= QUIET_S
 
 
-def _entry(source: Source) -> SegmentEntry:
+def _segment(source: Source) -> SealedSegment:
     segment = source.segment
-    assert isinstance(segment, SealedSegment), "bug: only sealed segments have an entry"
-    return segment.entry
+    assert isinstance(segment, SealedSegment), "bug: only sealed segments have files"
+    return segment

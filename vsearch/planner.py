@@ -2,8 +2,8 @@
 
 For each segment it chooses between an exact scan of the matching rows and a search of the index with the filter tested
 inside, by estimated time. A scan reads the vector of every matching row once. A walk over a graph meets about
-`width * degree` rows, and that many more as the share of matching rows is smaller. A scan of codes reads a byte a
-dimension, and `width` rows again.
+`width * degree` rows, and that many more as the share of matching rows is smaller. A scan of one-bit codes takes about
+the same for every block of rows in which one matches, and reads `width` vectors again.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ SCAN_BYTES_PER_US: Final = 15_000.0  # vectors read by an exact scan on one core
 SCAN_ROW_US: Final = 0.01  # overhead of a row met in a scan: testing its bit, keeping the best
 WALK_ROW_US: Final = 0.06  # a row met on a walk: a cache miss and a distance
 FRESH_SHARE: Final = 0.5  # neighbours of a node that were not met before
+CODE_BYTES_PER_US: Final = 25_000.0  # codes of one bit a component, read on one core
+CODE_ROW_US: Final = 0.0005  # turning the sums of a row into a distance
+CODE_QUERY_US: Final = 10.0  # making the tables of a query
+CODE_BLOCK: Final = 32  # rows that are scanned together
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +118,10 @@ def choose(stats: Statistics, limit: int, exact: bool) -> Step:
 
 
 def _index_us(stats: Statistics, limit: int) -> float:
-    if stats.index == "sq8":
-        return stats.matched * (stats.dim / SCAN_BYTES_PER_US + SCAN_ROW_US) + stats.width * WALK_ROW_US
+    if stats.index == "binary":
+        scanned = min(stats.rows, CODE_BLOCK * stats.matched)
+        again_us = stats.width * (stats.dim * stats.component_bytes / SCAN_BYTES_PER_US + WALK_ROW_US)
+        return CODE_QUERY_US + scanned * (stats.dim / 8 / CODE_BYTES_PER_US + CODE_ROW_US) + again_us
     met = max(stats.width, limit) * max(1.0, stats.degree * FRESH_SHARE) * stats.rows / stats.matched
     return min(met, float(stats.rows)) * WALK_ROW_US
 
@@ -127,6 +133,6 @@ def _described(step: Step) -> str:
     if step.strategy == "scan":
         other = "" if step.index_us is None else f"; {step.index} would take about {step.index_us:,.0f} us"
         return f"exact scan of the matching rows, about {step.scan_us:,.0f} us a query{other}"
-    if step.index == "sq8":
-        return f"scan of 8-bit codes, {step.width} rescored, about {step.index_us:,.0f} us a query; {scan}"
+    if step.index == "binary":
+        return f"scan of one-bit codes, about {step.width} rescored, about {step.index_us:,.0f} us a query; {scan}"
     return f"{step.index} walk, ef {step.width}, about {step.index_us:,.0f} us a query; {scan}"

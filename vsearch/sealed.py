@@ -157,10 +157,14 @@ class SealedSegment(Segment):
     def present(self, field: str, rows: int) -> NDArray[np.bool_] | None:
         return self._present.get(field)
 
+    def built_kind(self, field: str) -> str:
+        """The kind of the field's index file; flat where there is none that can be used."""
+        return "flat" if field in self.damaged else self.entry.indexes.get(field, "flat")
+
     def index_kind(self, field: str) -> str:
-        if field in self.entry.indexes and field not in self.damaged:
-            return self.entry.indexes[field]
-        return "sq8" if self.schema[field].index != "flat" and self.count >= CODED_ROWS else "flat"
+        if (kind := self.built_kind(field)) != "flat":
+            return kind
+        return "binary" if self.schema[field].coded and self.count >= CODED_ROWS else "flat"
 
     def reader(self, field: str, kind: str, rows: int) -> Reader:
         reader = self._readers.get((field, kind))

@@ -19,7 +19,7 @@ PointId = int | str
 Payload = dict[str, Any]
 Metric = Literal["cosine", "dot", "l2"]
 Distance = Literal["dot", "l2"]  # what an index computes: minus the inner product, or the squared Euclidean distance
-IndexKind = Literal["auto", "flat", "hnsw"]
+IndexKind = Literal["auto", "flat", "hnsw", "binary"]
 Durability = Literal["sync", "os"]
 ColumnType = Literal["int", "float", "str", "bool", "null", "list", "object"]
 Progress = Callable[[int, int], None]  # (done, total) in rows; may raise to stop the work
@@ -30,6 +30,8 @@ Bitset = NDArray[np.uint64]  # bit i of a set is bit (i & 63) of word (i >> 6)
 
 # Limits, each with its reason.
 MAX_DIM: Final = 65_536  # one float32 vector stays within 256 KiB
+MIN_BINARY_DIM: Final = 8  # with fewer components, vectors are hardly longer than their codes
+MAX_BINARY_DIM: Final = 8_192  # the sums of a code's lookups stay below 65,536
 MAX_COMPONENT: Final = 1e15  # magnitude of a component under dot and l2: sums of squares stay finite in float32
 MAX_ID_BYTES: Final = 1_024  # an id is a RocksDB key; longer keys bloat every block index
 MAX_LIMIT: Final = 10_000  # k of one search: hits are materialised as Python objects
@@ -49,9 +51,11 @@ class Dense:
     """A field of dense vectors.
 
     `dim`: components of a vector. `metric`: cosine (vectors are normalised when they are stored), dot or l2.
-    `index`: the kind built for sealed segments; auto builds hnsw where a segment is large enough to gain from it.
+    `index`: the kind built for sealed segments; auto builds what is best for a segment's size.
     `dtype`: how components are stored, float32 or float16. `m`, `ef_construction`: the graph's degree (twice that on
     its lowest level) and the width of the search that finds a new vector's neighbours (Malkov and Yashunin 2018).
+    `extra_bits`: with binary, bits a component of a second code, which leaves fewer vectors to be read; 0 for none, or
+    2 to 8.
 
     Raises InvalidArgument for a value out of range.
     """
@@ -62,6 +66,7 @@ class Dense:
     dtype: Literal["float32", "float16"] = "float32"
     m: int = 16
     ef_construction: int = 200
+    extra_bits: int = 0
 
     def __post_init__(self) -> None:
         def need(good: bool, message: str, hint: str) -> None:
@@ -73,7 +78,13 @@ class Dense:
 
         need(whole(self.dim) and 1 <= self.dim <= MAX_DIM, f"dim is {self.dim!r}", f"Use 1 to {MAX_DIM}")
         need(self.metric in ("cosine", "dot", "l2"), f"unknown metric {self.metric!r}", "Use cosine, dot or l2")
-        need(self.index in ("auto", "flat", "hnsw"), f"unknown index kind {self.index!r}", "Use auto, flat or hnsw")
+        kinds = ("auto", "flat", "hnsw", "binary")
+        need(self.index in kinds, f"unknown index kind {self.index!r}", "Use auto, flat, hnsw or binary")
+        good = self.index != "binary" or MIN_BINARY_DIM <= self.dim <= MAX_BINARY_DIM
+        hint = f"Use {MIN_BINARY_DIM} to {MAX_BINARY_DIM}, or index='auto'"
+        need(good, f"dim is {self.dim} with index='binary'", hint)
+        good = whole(self.extra_bits) and (self.extra_bits == 0 or 2 <= self.extra_bits <= 8)
+        need(good, f"extra_bits is {self.extra_bits!r}", "Use 0, or 2 to 8")
         need(self.dtype in ("float32", "float16"), f"unknown dtype {self.dtype!r}", "Use float32 or float16")
         need(whole(self.m) and 2 <= self.m <= 128, f"m is {self.m!r}", "Use an integer from 2 to 128")
         good = whole(self.ef_construction) and 8 <= self.ef_construction <= 4096
@@ -84,8 +95,13 @@ class Dense:
         """What an index computes for this metric; cosine is the inner product of normalised vectors."""
         return "l2" if self.metric == "l2" else "dot"
 
+    @property
+    def coded(self) -> bool:
+        """Whether rows without an index are searched by codes of one bit a component."""
+        return self.index != "flat" and MIN_BINARY_DIM <= self.dim <= MAX_BINARY_DIM
+
     def to_dict(self) -> dict[str, Any]:
-        names = ("dim", "metric", "index", "dtype", "m", "ef_construction")
+        names = ("dim", "metric", "index", "dtype", "m", "ef_construction", "extra_bits")
         return {"kind": "dense", **{name: getattr(self, name) for name in names}}
 
     @classmethod

@@ -1,0 +1,278 @@
+"""The staged search by binary codes, in one kernel.
+
+For each query a heap holds the k rows with the smallest
+
+    key = max(value, bounds)
+
+where value is the exact distance of a row and each bound the least that an estimate by codes lets expect: estimate -
+margin * s (see `binary_code`, `fine_code`). A bound holds with a probability that the margin stands for; where it does
+not, the row counts as being at its bound. So a result is always the k smallest by (key, ordinal) of all live rows: the
+same for any order of the rows, any number of threads and any batch.
+
+1. Blocks of rows are estimated (`binary_scan`). A row with a bound above the heap's worst key is passed over: its own
+   key can be no smaller.
+2. A row whose estimate is below the worst key is compared at once: it will probably lower it. The others, which are
+   many more, wait in a list, until it is full or the scan ends: by then most of their bounds are above.
+3. To compare a row is to look at its second code first, if there is one, and at the vector only if that one's bound is
+   still below the worst key.
+
+`mode` says what the value is: VECTORS the exact distance; FINE the estimate by the second code; COARSE that by the
+first, and then there are no margins and nothing waits.
+
+Keys leave out what all rows of a query have in common, so that the scan need not add it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.types import Bitset, FloatArray, IntArray
+
+from .binary_code import BLOCK, encode_query
+from .binary_scan import CONSTANTS, TILE, UNIT, near_row, near_rows
+from .coding import Codes
+from .fine_code import HALF, QUERY_BITS, encode_fine_query, product
+from .flat_scan import distance, scan_candidates
+from .jit import kernel
+from .simd import Int, prefetch, trailing_zeros
+from .topk import NO_ROW, offer, sort_heaps
+
+COARSE, FINE, VECTORS = range(3)
+
+WAITING: Final = 512  # rows of one query that wait to be compared
+GROUP: Final = 32  # queries that share one pass over the memory
+CHUNK: Final = 32  # blocks that are compared with all queries of a group before the next: they stay in the cache
+AHEAD: Final = 8  # waiting rows from the one compared to the one asked for
+LINE: Final = 64  # bytes of a cache line
+
+# Constants of a query: the first three are `near_rows`'.
+A, B, LIMIT, MARGIN, STEP, BIAS, FINE_MARGIN = range(7)
+
+
+class Task(NamedTuple):
+    """What a group of queries is compared with, and how far it has come."""
+
+    codes: Codes
+    rows: NDArray[Any]  # the vectors, as `flat.elements` gives them
+    squared: bool
+    mode: int
+    live: Bitset
+    queries: FloatArray  # float32 [nq, d]
+    keys: FloatArray  # heaps [nq, k]
+    ordinals: IntArray
+    shifts: FloatArray  # float32 [nq]: what a query's keys leave out
+    # Of the queries of the group:
+    tables: NDArray[np.uint8]
+    constants: FloatArray
+    weights: NDArray[np.uint64]
+    waiting: IntArray
+    bounds: FloatArray
+    counts: IntArray
+
+
+@kernel
+def search_whole(
+    codes: Codes,
+    rows: NDArray[Any],
+    squared: bool,
+    mode: int,
+    live: Bitset,
+    z: float,
+    queries: FloatArray,
+    distances: FloatArray,
+    ordinals: IntArray,
+) -> int:
+    """The k nearest of all live rows, sorted, into distances and ordinals [nq, k]; see `search_blocks`. One call,
+    because every return from a kernel has to wait for Python's global lock."""
+    nq, k = distances.shape
+    keys, near = np.full((nq, k), np.inf, np.float32), np.full((nq, k), NO_ROW, np.int64)
+    shifts = np.empty(nq, np.float32)
+    compared = search_blocks(codes, rows, squared, mode, live, z, queries, 0, len(codes.codes), keys, near, shifts)
+    if mode == VECTORS:
+        distances[:], ordinals[:] = np.inf, NO_ROW
+        scan_candidates(rows, queries, squared, near, 0, nq, distances, ordinals)
+        sort_heaps(distances, ordinals)
+    else:
+        sort_heaps(keys, near)
+        distances[:], ordinals[:] = keys + shifts.reshape(-1, 1), near
+    return compared
+
+
+@kernel
+def search_blocks(
+    codes: Codes,
+    rows: NDArray[Any],
+    squared: bool,
+    mode: int,
+    live: Bitset,
+    z: float,
+    queries: FloatArray,
+    first: Int,
+    last: Int,
+    keys: FloatArray,
+    ordinals: IntArray,
+    shifts: FloatArray,
+) -> int:
+    """Offer the live rows of the blocks [first, last) to the heaps [nq, k] of queries [nq, d].
+
+    z: how many standard deviations a row may be nearer than estimated. shifts float32 [nq] gets what a query's keys
+    leave out. Returns how many vectors were compared.
+    """
+    wide, words = codes.signs.shape[1], codes.planes.shape[2]
+    y, other = np.empty(wide, np.float32), np.empty(wide, np.float32)
+    most = min(len(queries), GROUP)
+    bounds, hits = np.empty((TILE, BLOCK), np.float32), np.empty(TILE, np.uint32)
+    task = Task(
+        codes,
+        rows,
+        squared,
+        mode,
+        live,
+        queries,
+        keys,
+        ordinals,
+        shifts,
+        np.empty((most, wide * 4), np.uint8),
+        np.empty((most, CONSTANTS), np.float32),
+        np.empty((most, QUERY_BITS, words), np.uint64),
+        np.empty((most, WAITING), np.int64),
+        np.empty((most, WAITING), np.float32),
+        np.empty(most, np.int64),
+    )
+    compared = 0
+    for start in range(0, len(queries), GROUP):
+        size = min(GROUP, len(queries) - start)
+        for q in range(size):
+            _prepare(task, start + q, q, z, y, other)
+        for begin in range(first, last, CHUNK):
+            end = min(begin + CHUNK, last)
+            q = 0
+            while q < size:
+                tile = TILE if q + TILE <= size else 1
+                compared += _scan(task, begin, end, start, q, tile, bounds, hits)
+                q += tile
+        for q in range(size):
+            compared += _compare_waiting(task, start + q, q)
+    return compared
+
+
+@kernel
+def _prepare(task: Task, query: Int, q: Int, z: float, y: FloatArray, other: FloatArray) -> None:
+    """Code a query as number q of the group."""
+    codes, constants = task.codes, task.constants
+    vector, centre, signs = task.queries[query], codes.centre, codes.signs
+    a, b, length, shift = encode_query(vector, centre, signs, task.squared, task.tables[q], y, other)
+    margin = 0.0 if task.mode == COARSE else z * length * np.float64(codes.spread[0])
+    constants[q, A], constants[q, B], constants[q, MARGIN] = a + margin, b, margin
+    constants[q, LIMIT] = task.keys[query, 0]
+    task.shifts[query] = shift
+    task.counts[q] = 0
+    if codes.planes.shape[0] > 0:
+        step, bias = encode_fine_query(y, codes.planes.shape[1], task.weights[q])
+        constants[q, STEP], constants[q, BIAS] = step, bias
+        rounding = len(y) * step * step / 12.0  # a rounded component is off by up to half a step, evenly
+        constants[q, FINE_MARGIN] = z * np.sqrt((length * np.float64(codes.spread[1])) ** 2 + rounding)
+
+
+@kernel
+def _scan(
+    task: Task,
+    begin: Int,
+    end: Int,
+    start: Int,
+    first: Int,
+    tile: Int,
+    bounds: FloatArray,
+    hits: NDArray[np.uint32],
+) -> int:
+    """Compare the blocks [begin, end) with `tile` queries of the group that begins at `start`, from `first` on."""
+    codes, factors, tables, constants = task.codes.codes, task.codes.factors, task.tables, task.constants
+    units, k, compared = codes.shape[1] // UNIT, task.keys.shape[1], 0
+    keys, ordinals = task.keys.reshape(-1), task.ordinals.reshape(-1)
+    for block in range(begin, end):
+        alive = np.uint32(task.live[block >> 1] >> np.uint64(BLOCK * (block & 1)))
+        if alive == 0:
+            continue
+        if tile == 1:
+            found = near_row(codes, factors, block, units, tables, constants, first, bounds, hits)
+        else:
+            found = near_rows(codes, factors, block, units, tables, constants, first, bounds, hits)
+        if found == 0:
+            continue
+        for t in range(tile):
+            near = hits[t] & alive
+            q = first + t
+            base = (start + q) * k
+            while near != 0:
+                r = trailing_zeros(near)
+                near &= near - np.uint32(1)
+                row, bound = block * BLOCK + r, bounds[t, r]
+                if task.mode == COARSE:
+                    offer(keys, ordinals, base, k, bound, row)
+                elif bound + factors[block, 1, r] * constants[q, MARGIN] <= keys[base]:
+                    compared += _compare(task, start + q, q, row, bound)
+                elif not bound > keys[base]:
+                    if task.counts[q] == WAITING:
+                        compared += _make_room(task, start + q, q)
+                    count = task.counts[q]
+                    task.waiting[q, count], task.bounds[q, count] = row, bound
+                    task.counts[q] = count + 1
+            constants[q, LIMIT] = keys[base]
+    return compared
+
+
+@kernel
+def _compare(task: Task, query: Int, q: Int, row: Int, bound: np.float32) -> int:
+    """Offer a row to the heap of a query; returns 1 if its vector was compared."""
+    d, k = task.queries.shape[1], task.keys.shape[1]
+    keys, ordinals = task.keys.reshape(-1), task.ordinals.reshape(-1)
+    base = query * k
+    key = bound
+    if task.codes.planes.shape[0] > 0:
+        constants, factors, fine = task.constants, task.codes.factors, task.codes.fine_factors
+        total = product(task.codes.planes, row, task.weights, q)
+        inner = constants[q, STEP] * np.float32(total - HALF * fine[row, 1] - constants[q, BIAS])
+        estimate = factors[row // BLOCK, 0, row % BLOCK] - fine[row, 0] * inner
+        if task.mode == VECTORS:
+            estimate -= factors[row // BLOCK, 1, row % BLOCK] * constants[q, FINE_MARGIN]
+        key = max(key, estimate)
+        if task.mode == FINE:
+            offer(keys, ordinals, base, k, key, row)
+            return 0
+        if key > keys[base]:
+            return 0
+    value = distance(task.rows, row * d, task.queries, query * d, d, task.squared) - task.shifts[query]
+    offer(keys, ordinals, base, k, max(value, key), row)
+    return 1
+
+
+@kernel
+def _make_room(task: Task, query: Int, q: Int) -> int:
+    """Forget the waiting rows that are too far by now; compare all if that is less than half of them."""
+    kept = 0
+    for i in range(task.counts[q]):
+        if not task.bounds[q, i] > task.keys[query, 0]:
+            task.waiting[q, kept], task.bounds[q, kept] = task.waiting[q, i], task.bounds[q, i]
+            kept += 1
+    task.counts[q] = kept
+    return _compare_waiting(task, query, q) if 2 * kept > WAITING else 0
+
+
+@kernel
+def _compare_waiting(task: Task, query: Int, q: Int) -> int:
+    """Compare the waiting rows of a query, where their bounds still allow it; then none waits."""
+    d, count, compared = task.queries.shape[1], task.counts[q], 0
+    step = LINE // task.rows.itemsize
+    fine = task.codes.planes.shape[0] > 0
+    for i in range(count):
+        if not fine and i + AHEAD < count and not task.bounds[q, i + AHEAD] > task.keys[query, 0]:
+            ahead = task.waiting[q, i + AHEAD] * d
+            for j in range(ahead, ahead + d, step):
+                prefetch(task.rows, j)
+        if not task.bounds[q, i] > task.keys[query, 0]:
+            compared += _compare(task, query, q, task.waiting[q, i], task.bounds[q, i])
+    task.counts[q] = 0
+    return compared
