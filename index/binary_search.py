@@ -19,7 +19,8 @@ same for any order of the rows, any number of threads and any batch.
 `mode` says what the value is: VECTORS the exact distance; FINE the estimate by the second code; COARSE that by the
 first, and then there are no margins and nothing waits.
 
-Keys leave out what all rows of a query have in common, so that the scan need not add it.
+Keys leave out what all rows of a query have in common, so that the scan need not add it. A key that overflows to NaN
+counts as +inf.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ GROUP: Final = 32  # queries that share one pass over the memory
 CHUNK: Final = 32  # blocks that are compared with all queries of a group before the next: they stay in the cache
 AHEAD: Final = 8  # waiting rows from the one compared to the one asked for
 LINE: Final = 64  # bytes of a cache line
+
+_INFINITY: Final = np.float32(np.inf)
 
 # Constants of a query: the first three are `near_rows`'.
 A, B, LIMIT, MARGIN, STEP, BIAS, FINE_MARGIN = range(7)
@@ -211,7 +214,7 @@ def _scan(
                 near &= near - np.uint32(1)
                 row, bound = block * BLOCK + r, bounds[t, r]
                 if task.mode == COARSE:
-                    offer(keys, ordinals, base, k, bound, row)
+                    offer(keys, ordinals, base, k, _INFINITY if np.isnan(bound) else bound, row)
                 elif bound + factors[block, 1, r] * constants[q, MARGIN] <= keys[base]:
                     compared += _compare(task, start + q, q, row, bound)
                 elif not bound > keys[base]:
@@ -240,12 +243,13 @@ def _compare(task: Task, query: Int, q: Int, row: Int, bound: np.float32) -> int
             estimate -= factors[row // BLOCK, 1, row % BLOCK] * constants[q, FINE_MARGIN]
         key = max(key, estimate)
         if task.mode == FINE:
-            offer(keys, ordinals, base, k, key, row)
+            offer(keys, ordinals, base, k, _INFINITY if np.isnan(key) else key, row)
             return 0
         if key > keys[base]:
             return 0
     value = distance(task.rows, row * d, task.queries, query * d, d, task.squared) - task.shifts[query]
-    offer(keys, ordinals, base, k, max(value, key), row)
+    key = max(value, key)
+    offer(keys, ordinals, base, k, _INFINITY if np.isnan(key) else key, row)
     return 1
 
 

@@ -120,7 +120,7 @@ def from_buffers(buffers: Buffers, rows: int, d: int) -> Codes:
     """
     made = buffers["made"].tolist()
     expected = [VERSION, SEED, rows, d]
-    if made[:4] != expected or len(made) != 5:
+    if made[:4] != expected or len(made) != 5 or buffers["made"].dtype != np.int64:
         message = f"the codes were made for {made[:4]}, not for {expected} (version, seed, rows, dimension)"
         raise InvalidArgument(message, "Build them anew")
     empty = Codes.empty(0, d, made[4])

@@ -1,0 +1,68 @@
+"""The binary search in numpy, from its definition: every row is estimated, the k smallest keys are sorted out."""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+
+import numpy as np
+
+from vsearch.index import bitset
+from vsearch.index.coding import Codes
+from vsearch.index.flat import distances_to
+from vsearch.index.rotation import rotate
+
+
+def bits_of(codes: Codes, rows: int) -> np.ndarray:
+    """bool [rows, D]: the code of each row, taken out of its block."""
+    blocks, width, _ = codes.codes.shape
+    # bytes of a block are those of the rows 0, 16, 1, 17, ...
+    by_row = codes.codes.reshape(blocks, width, 16, 2).transpose(0, 3, 2, 1).reshape(-1, width)
+    return np.unpackbits(by_row[:rows], axis=1, bitorder="little").astype(bool)
+
+
+def factors_of(codes: Codes, rows: int) -> np.ndarray:
+    """float32 [2, rows]: offsets and scales."""
+    return codes.factors.transpose(1, 0, 2).reshape(2, -1)[:, :rows]
+
+
+def rotated(vectors: np.ndarray, codes: Codes) -> np.ndarray:
+    """float32 [n, D]: the centred, rotated vectors."""
+    wide = codes.signs.shape[1]
+    z = np.zeros((len(vectors), wide), np.float32)
+    z[:, : vectors.shape[1]] = vectors.astype(np.float32) - codes.centre
+    for row in z:
+        rotate(row, np.empty(wide, np.float32), codes.signs)
+    return z
+
+
+def estimates(vectors: np.ndarray, query: np.ndarray, codes: Codes, distance: str) -> np.ndarray:
+    """float64 [n]: distances as the codes let expect them, with an unrounded query."""
+    offsets, scales = factors_of(codes, len(vectors)).astype(np.float64)
+    y = rotated(query[None], codes)[0].astype(np.float64)
+    signs = np.where(bits_of(codes, len(vectors)), 1.0, -1.0)
+    shift = np.sum(y * y) if distance == "l2" else -np.dot(query.astype(np.float64), codes.centre)
+    return offsets - scales * (signs @ y) + shift
+
+
+def margins(vectors: np.ndarray, query: np.ndarray, codes: Codes, recall: float, k: int) -> np.ndarray:
+    """float64 [n]: how far below its estimate a row's distance may be."""
+    z = NormalDist().inv_cdf(1 - (1 - recall) / k)
+    length = np.linalg.norm(rotated(query[None], codes)[0].astype(np.float64))
+    return z * length * float(codes.spread[0]) * factors_of(codes, len(vectors))[1]
+
+
+def check_definition(found, vectors, queries, codes, distance, recall, k, live=None):
+    """Assert that each result is the k rows of the smallest max(distance, bound); rounding may exchange near ones."""
+    mask = np.ones(len(vectors), bool) if live is None else bitset.to_mask(live, len(vectors))
+    every = np.arange(len(vectors))[None]
+    for q, query in enumerate(queries):
+        exact = distances_to(vectors, query[None], every, distance)[0].astype(np.float64)
+        bounds = estimates(vectors, query, codes, distance) - margins(vectors, query, codes, recall, k)
+        keys = np.where(mask, np.maximum(exact, bounds), np.inf)
+        chosen = found.ordinals[q][found.ordinals[q] >= 0]
+        assert len(chosen) == min(k, mask.sum())
+        slack = 0.02 * np.ptp(bounds) + 1e-6  # rounding the query to 31 levels
+        missed = np.setdiff1d(np.flatnonzero(mask), chosen)
+        if len(missed) and len(chosen):
+            assert keys[chosen].max() <= keys[missed].min() + slack
+        np.testing.assert_array_equal(found.distances[q][: len(chosen)], exact[chosen].astype(np.float32))
