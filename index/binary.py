@@ -116,7 +116,7 @@ class Binary:
         nq, count = len(queries), blocks(self._n)
         how = self._codes, self._rows, self._squared, mode, live, z
         if nq >= 2 * MIN_QUERIES or count < 2 * MIN_BLOCKS or self._threads == 1:
-            near, exact = np.empty((nq, k), np.int64), np.empty((nq, k), np.float32)
+            exact, near = empty_heaps(nq, k)
 
             def some_queries(first: int, last: int) -> int:
                 return int(search_whole(*how, queries[first:last], exact[first:last], near[first:last]))

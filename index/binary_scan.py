@@ -40,7 +40,7 @@ from .llvm import (
 from .simd import Int
 
 TILE: Final = 4  # queries compared with a block at once: their sums stay in registers
-CONSTANTS: Final = 8  # floats of a query; `near_rows` reads the first three
+CONSTANTS: Final = 9  # floats of a query; `near_rows` reads the first three
 UNIT: Final = 4  # bytes of a row that are added up as bytes
 
 HAS_AVX2: Final = "+avx2" in FEATURES

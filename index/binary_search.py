@@ -9,10 +9,11 @@ margin * s (see `binary_code`, `fine_code`). A bound holds with a probability th
 not, the row counts as being at its bound. So a result is always the k smallest by (key, ordinal) of all live rows: the
 same for any order of the rows, any number of threads and any batch.
 
-1. Blocks of rows are estimated (`binary_scan`). A row with a bound above the heap's worst key is passed over: its own
-   key can be no smaller.
-2. A row whose estimate is below the worst key is compared at once: it will probably lower it. The others, which are
-   many more, wait in a list, until it is full or the scan ends: by then most of their bounds are above.
+1. Blocks of rows are estimated (`binary_scan`), with the widest margin that a row can need. A row with a bound above
+   the heap's worst key is passed over: its own key can be no smaller. So is one whose narrower bound (`_bound`) is.
+2. The others wait in a list. After every chunk of blocks, those whose estimate is below the worst key are compared, the
+   best first: they will probably lower it. The rest, which are many more, are compared when the scan has ended, and
+   most of their bounds are above the worst key by then.
 3. To compare a row is to look at its second code first, if there is one, and at the vector only if that one's bound is
    still below the worst key.
 
@@ -52,7 +53,7 @@ LINE: Final = 64  # bytes of a cache line
 _INFINITY: Final = np.float32(np.inf)
 
 # Constants of a query: the first three are `near_rows`'.
-A, B, LIMIT, MARGIN, STEP, BIAS, FINE_MARGIN = range(7)
+A, B, LIMIT, MARGIN, REACH, KAPPA, STEP, BIAS, FINE_MARGIN = range(CONSTANTS)
 
 
 class Task(NamedTuple):
@@ -71,9 +72,10 @@ class Task(NamedTuple):
     tables: NDArray[np.uint8]
     constants: FloatArray
     weights: NDArray[np.uint64]
-    waiting: IntArray
+    waiting: IntArray  # rows, and beside them
     bounds: FloatArray
-    counts: IntArray
+    estimates: FloatArray
+    counts: IntArray  # int64 [group, 2]: rows that wait, and those of them that had their turn after a chunk
 
 
 @kernel
@@ -88,19 +90,20 @@ def search_whole(
     distances: FloatArray,
     ordinals: IntArray,
 ) -> int:
-    """The k nearest of all live rows, sorted, into distances and ordinals [nq, k]; see `search_blocks`. One call,
-    because every return from a kernel has to wait for Python's global lock."""
+    """The k nearest of all live rows, sorted, into empty heaps distances and ordinals [nq, k]; see `search_blocks`.
+    One call, because every return from a kernel has to wait for Python's global lock."""
     nq, k = distances.shape
     keys, near = np.full((nq, k), np.inf, np.float32), np.full((nq, k), NO_ROW, np.int64)
     shifts = np.empty(nq, np.float32)
     compared = search_blocks(codes, rows, squared, mode, live, z, queries, 0, len(codes.codes), keys, near, shifts)
     if mode == VECTORS:
-        distances[:], ordinals[:] = np.inf, NO_ROW
         scan_candidates(rows, queries, squared, near, 0, nq, distances, ordinals)
         sort_heaps(distances, ordinals)
     else:
         sort_heaps(keys, near)
-        distances[:], ordinals[:] = keys + shifts.reshape(-1, 1), near
+        for q in range(nq):
+            for j in range(k):
+                distances[q, j], ordinals[q, j] = keys[q, j] + shifts[q], near[q, j]
     return compared
 
 
@@ -143,7 +146,8 @@ def search_blocks(
         np.empty((most, QUERY_BITS, words), np.uint64),
         np.empty((most, WAITING), np.int64),
         np.empty((most, WAITING), np.float32),
-        np.empty(most, np.int64),
+        np.empty((most, WAITING), np.float32),
+        np.empty((most, 2), np.int64),
     )
     compared = 0
     for start in range(0, len(queries), GROUP):
@@ -152,13 +156,15 @@ def search_blocks(
             _prepare(task, start + q, q, z, y, other)
         for begin in range(first, last, CHUNK):
             end = min(begin + CHUNK, last)
-            q = 0
+            q: Int = np.int64(0)  # not a literal, for which the scan would be compiled once more
             while q < size:
                 tile = TILE if q + TILE <= size else 1
                 compared += _scan(task, begin, end, start, q, tile, bounds, hits)
-                q += tile
+                for _ in range(tile):
+                    compared += _compare_best(task, start + q, q)
+                    q += 1
         for q in range(size):
-            compared += _compare_waiting(task, start + q, q)
+            compared += _compare_rest(task, start + q, q)
     return compared
 
 
@@ -168,11 +174,14 @@ def _prepare(task: Task, query: Int, q: Int, z: float, y: FloatArray, other: Flo
     codes, constants = task.codes, task.constants
     vector, centre, signs = task.queries[query], codes.centre, codes.signs
     a, b, length, shift = encode_query(vector, centre, signs, task.squared, task.tables[q], y, other)
-    margin = 0.0 if task.mode == COARSE else z * length * np.float64(codes.spread[0])
+    spread = np.float64(codes.spread[0])
+    margin = 0.0 if task.mode == COARSE else z * length * spread
+    root = np.sqrt(len(y) * (1.0 - spread * spread))  # |z| of a row is s times this
     constants[q, A], constants[q, B], constants[q, MARGIN] = a + margin, b, margin
+    constants[q, REACH], constants[q, KAPPA] = root * length, z * spread / root
     constants[q, LIMIT] = task.keys[query, 0]
     task.shifts[query] = shift
-    task.counts[q] = 0
+    task.counts[q, 0] = task.counts[q, 1] = 0
     if codes.planes.shape[0] > 0:
         step, bias = encode_fine_query(y, codes.planes.shape[1], task.weights[q])
         constants[q, STEP], constants[q, BIAS] = step, bias
@@ -215,16 +224,33 @@ def _scan(
                 row, bound = block * BLOCK + r, bounds[t, r]
                 if task.mode == COARSE:
                     offer(keys, ordinals, base, k, _INFINITY if np.isnan(bound) else bound, row)
-                elif bound + factors[block, 1, r] * constants[q, MARGIN] <= keys[base]:
-                    compared += _compare(task, start + q, q, row, bound)
-                elif not bound > keys[base]:
-                    if task.counts[q] == WAITING:
+                    continue
+                estimate = bound + factors[block, 1, r] * constants[q, MARGIN]
+                bound = _bound(factors[block, 0, r], factors[block, 1, r], estimate, constants, q)
+                if not bound > keys[base]:
+                    if task.counts[q, 0] == WAITING:
                         compared += _make_room(task, start + q, q)
-                    count = task.counts[q]
-                    task.waiting[q, count], task.bounds[q, count] = row, bound
-                    task.counts[q] = count + 1
+                    count = task.counts[q, 0]
+                    task.waiting[q, count], task.bounds[q, count], task.estimates[q, count] = row, bound, estimate
+                    task.counts[q, 0] = count + 1
             constants[q, LIMIT] = keys[base]
     return compared
+
+
+@kernel
+def _bound(offset: np.float32, scale: np.float32, estimate: np.float32, constants: FloatArray, q: Int) -> np.float32:
+    """The least key of a row, as `_prepare`'s z allows.
+
+    Let u be the cosine of the row's z and the query's y, and v its estimate: v - u is normal with a deviation of sigma
+    sqrt(1 - u^2), since only the part of y that is orthogonal to z goes wrong. The largest u for which v - u is within
+    kappa = z sigma deviations solves a quadratic equation, as in Wilson's interval (1927, J. Am. Stat. Assoc. 22).
+    """
+    if not scale > 0.0:
+        return estimate
+    reach, kappa = np.float64(constants[q, REACH]), np.float64(constants[q, KAPPA])
+    v = (np.float64(offset) - np.float64(estimate)) / (np.float64(scale) * reach) if reach > 0.0 else 0.0
+    u = (v + kappa * np.sqrt(max(1.0 + kappa * kappa - v * v, 0.0))) / (1.0 + kappa * kappa)
+    return np.float32(np.float64(offset) - np.float64(scale) * reach * u)
 
 
 @kernel
@@ -254,21 +280,42 @@ def _compare(task: Task, query: Int, q: Int, row: Int, bound: np.float32) -> int
 
 
 @kernel
-def _make_room(task: Task, query: Int, q: Int) -> int:
-    """Forget the waiting rows that are too far by now; compare all if that is less than half of them."""
-    kept = 0
-    for i in range(task.counts[q]):
-        if not task.bounds[q, i] > task.keys[query, 0]:
-            task.waiting[q, kept], task.bounds[q, kept] = task.waiting[q, i], task.bounds[q, i]
-            kept += 1
-    task.counts[q] = kept
-    return _compare_waiting(task, query, q) if 2 * kept > WAITING else 0
+def _compare_best(task: Task, query: Int, q: Int) -> int:
+    """Compare the newly waiting rows whose estimate is below the worst key of a query, the best first."""
+    compared, seen = 0, task.counts[q, 1]
+    while True:
+        best, least = -1, task.keys[query, 0]
+        for i in range(seen, task.counts[q, 0]):
+            if not task.estimates[q, i] > least:
+                best, least = i, task.estimates[q, i]
+        if best < 0:
+            break
+        compared += _compare(task, query, q, task.waiting[q, best], task.bounds[q, best])
+        last = task.counts[q, 0] - 1
+        task.waiting[q, best], task.bounds[q, best] = task.waiting[q, last], task.bounds[q, last]
+        task.estimates[q, best] = task.estimates[q, last]
+        task.counts[q, 0] = last
+    task.counts[q, 1] = task.counts[q, 0]
+    task.constants[q, LIMIT] = task.keys[query, 0]
+    return compared
 
 
 @kernel
-def _compare_waiting(task: Task, query: Int, q: Int) -> int:
+def _make_room(task: Task, query: Int, q: Int) -> int:
+    """Compare the best of the waiting rows and forget those that are too far by now; compare all if most remain."""
+    compared, kept = _compare_best(task, query, q), 0
+    for i in range(task.counts[q, 0]):
+        if not task.bounds[q, i] > task.keys[query, 0]:
+            task.waiting[q, kept], task.bounds[q, kept] = task.waiting[q, i], task.bounds[q, i]
+            kept += 1
+    task.counts[q, 0] = task.counts[q, 1] = kept
+    return compared + _compare_rest(task, query, q) if 2 * kept > WAITING else compared
+
+
+@kernel
+def _compare_rest(task: Task, query: Int, q: Int) -> int:
     """Compare the waiting rows of a query, where their bounds still allow it; then none waits."""
-    d, count, compared = task.queries.shape[1], task.counts[q], 0
+    d, count, compared = task.queries.shape[1], task.counts[q, 0], 0
     step = LINE // task.rows.itemsize
     fine = task.codes.planes.shape[0] > 0
     for i in range(count):
@@ -278,5 +325,5 @@ def _compare_waiting(task: Task, query: Int, q: Int) -> int:
                 prefetch(task.rows, j)
         if not task.bounds[q, i] > task.keys[query, 0]:
             compared += _compare(task, query, q, task.waiting[q, i], task.bounds[q, i])
-    task.counts[q] = 0
+    task.counts[q, 0] = task.counts[q, 1] = 0
     return compared

@@ -44,11 +44,23 @@ def estimates(vectors: np.ndarray, query: np.ndarray, codes: Codes, distance: st
     return offsets - scales * (signs @ y) + shift
 
 
-def margins(vectors: np.ndarray, query: np.ndarray, codes: Codes, recall: float, k: int) -> np.ndarray:
-    """float64 [n]: how far below its estimate a row's distance may be."""
-    z = NormalDist().inv_cdf(1 - (1 - recall) / k)
-    length = np.linalg.norm(rotated(query[None], codes)[0].astype(np.float64))
-    return z * length * float(codes.spread[0]) * factors_of(codes, len(vectors))[1]
+def bounds(vectors: np.ndarray, query: np.ndarray, codes: Codes, distance: str, z: float) -> np.ndarray:
+    """float64 [n]: the least distance of each row whose cosine with the query, centred, is within z deviations of its
+    estimate; found by halving intervals, since it solves v - u = z sigma sqrt(1 - u^2)."""
+    scales = factors_of(codes, len(vectors))[1].astype(np.float64)
+    spread, wide = float(codes.spread[0]), codes.signs.shape[1]
+    y = rotated(query[None], codes)[0].astype(np.float64)
+    root = np.sqrt(wide * (1 - spread**2))
+    reach = scales * root * np.linalg.norm(y)
+    estimate = estimates(vectors, query, codes, distance)
+    signs = np.where(bits_of(codes, len(vectors)), 1.0, -1.0)
+    v = (signs @ y) / (root * np.linalg.norm(y)) if y.any() else np.zeros(len(vectors))
+    low, high = np.minimum(v, 1.0), np.ones(len(vectors))
+    for _ in range(60):
+        u = (low + high) / 2
+        within = u - v <= z * spread / root * np.sqrt(1 - u * u)
+        low, high = np.where(within, u, low), np.where(within, high, u)
+    return estimate - reach * (low - v)
 
 
 def check_definition(found, vectors, queries, codes, distance, recall, k, live=None):
@@ -57,11 +69,12 @@ def check_definition(found, vectors, queries, codes, distance, recall, k, live=N
     every = np.arange(len(vectors))[None]
     for q, query in enumerate(queries):
         exact = distances_to(vectors, query[None], every, distance)[0].astype(np.float64)
-        bounds = estimates(vectors, query, codes, distance) - margins(vectors, query, codes, recall, k)
-        keys = np.where(mask, np.maximum(exact, bounds), np.inf)
+        z = NormalDist().inv_cdf(1 - (1 - recall) / k)
+        least = bounds(vectors, query, codes, distance, z)
+        keys = np.where(mask, np.maximum(exact, least), np.inf)
         chosen = found.ordinals[q][found.ordinals[q] >= 0]
         assert len(chosen) == min(k, mask.sum())
-        slack = 0.02 * np.ptp(bounds) + 1e-6  # rounding the query to 31 levels
+        slack = 0.02 * np.ptp(least) + 1e-6  # rounding the query to 31 levels
         missed = np.setdiff1d(np.flatnonzero(mask), chosen)
         if len(missed) and len(chosen):
             assert keys[chosen].max() <= keys[missed].min() + slack
