@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import argparse
 import gc
-import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +24,11 @@ import psutil
 
 import vsearch
 from bench.data import Wordnet, recall, wordnet
+from bench.measure import BEAMS, THREADS, WANTED_RECALL, best_s, smallest
 from bench.report import Report
 from vsearch.cli.warmup import warm_up
 
-THREADS = os.cpu_count() or 1
 M, EF_CONSTRUCTION = 16, 200
-WANTED_RECALL = 0.99
-BEAMS = (24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768)
-ROUNDS = 5
 MB = 1 << 20
 
 
@@ -97,26 +92,6 @@ def _load(path: Path, data: Wordnet, report: Report, raw_build_s: float) -> tupl
     return db, docs
 
 
-def _smallest(search: Callable[[int], float]) -> tuple[int, float]:
-    """The smallest beam that reaches the wanted recall, and what it reaches."""
-    for ef in BEAMS:
-        got = search(ef)
-        if got >= WANTED_RECALL:
-            return ef, got
-    return BEAMS[-1], got
-
-
-def _best_s(*tasks: Callable[[], Any]) -> list[float]:
-    """Best time of each task over alternating rounds."""
-    times: list[list[float]] = [[] for _ in tasks]
-    for _ in range(ROUNDS):
-        for task, mine in zip(tasks, times, strict=True):
-            start = time.perf_counter()
-            task()
-            mine.append(time.perf_counter() - start)
-    return [min(mine) for mine in times]
-
-
 def _ids(batch: list[vsearch.Hits]) -> np.ndarray:
     return np.array([hits.ids for hits in batch])
 
@@ -131,16 +106,17 @@ def _searches(docs: vsearch.Collection, raw: Any, data: Wordnet, report: Report)
     def params(ef: int) -> vsearch.SearchParams:
         return vsearch.SearchParams(ef=ef)
 
-    raw_ef, raw_got = _smallest(raw_recall)
-    ef, got = _smallest(
-        lambda ef: recall(_ids(docs.search_batch(queries, params=params(ef), with_payload=False)), truth)
+    raw_ef, raw_got = smallest(BEAMS, raw_recall)
+    ef, got = smallest(
+        BEAMS,
+        lambda ef: recall(_ids(docs.search_batch(queries, params=params(ef), with_payload=False)), truth),
     )
     raw.set_ef(raw_ef)
     some, wanted = queries[:1000], params(ef)
     for query in some[:50]:
         docs.search(query, params=wanted)
     raw.set_num_threads(1)
-    raw_one_s, one_s, bare_s = _best_s(
+    raw_one_s, one_s, bare_s = best_s(
         lambda: [raw.knn_query(query, 10) for query in some],
         lambda: [docs.search(query, params=wanted) for query in some],
         lambda: [docs.search(query, params=wanted, with_payload=False) for query in some],
@@ -152,7 +128,7 @@ def _searches(docs: vsearch.Collection, raw: Any, data: Wordnet, report: Report)
         "search_bare_ratio", "the same without payloads", raw_one_s / bare_s, None, f"{len(some) / bare_s:,.0f} q/s"
     )
     raw.set_num_threads(THREADS)
-    raw_s, batch_s, bare_s = _best_s(
+    raw_s, batch_s, bare_s = best_s(
         lambda: raw.knn_query(some, 10),
         lambda: docs.search_batch(some, params=wanted),
         lambda: docs.search_batch(some, params=wanted, with_payload=False),
@@ -172,7 +148,7 @@ def _flat(docs: vsearch.Collection, data: Wordnet, report: Report) -> None:
     peer = faiss.IndexFlatIP(data.docs.shape[1])
     peer.add(data.docs)
     faiss.omp_set_num_threads(THREADS)
-    peer_s, flat_s = _best_s(
+    peer_s, flat_s = best_s(
         lambda: peer.search(some, 10), lambda: docs.search_batch(some, params=exact, with_payload=False)
     )
     note = f"{len(some) / flat_s:,.0f} q/s; faiss IndexFlatIP {len(some) / peer_s:,.0f} q/s, {THREADS} threads"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import selectors
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 
 
 def request(path: str, body: bytes, media_type: str, accept: str = "*/*") -> bytes:
@@ -35,6 +37,11 @@ class Connection:
         assert head.startswith(b"HTTP/1.1 200"), self._received[:500]
         return len(body) >= int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
 
+    @property
+    def body(self) -> bytes:
+        """The body of the answer."""
+        return self._received.partition(b"\r\n\r\n")[2]
+
 
 def latencies_s(port: int, messages: Sequence[bytes]) -> list[float]:
     """Seconds that each request takes, one after the other on one connection."""
@@ -51,21 +58,45 @@ def latencies_s(port: int, messages: Sequence[bytes]) -> list[float]:
 
 def throughput(port: int, messages: Sequence[bytes], clients: int, seconds: float) -> float:
     """Requests a second that `clients` connections get answered, each sending the next when it has an answer."""
-    selector = selectors.DefaultSelector()
+    done, start = 0, time.perf_counter()
+    with closing(_exchange(port, itertools.cycle(messages), clients)) as exchange:
+        for done, _ in enumerate(exchange, 1):
+            elapsed_s = time.perf_counter() - start
+            if elapsed_s >= seconds:
+                break
+    return done / elapsed_s
+
+
+def answers(port: int, messages: Sequence[bytes], clients: int) -> list[bytes]:
+    """The bodies of the answers to all messages, in their order, sent by so many connections at once."""
+    bodies = dict(_exchange(port, messages, clients))
+    return [bodies[number] for number in range(len(messages))]
+
+
+def _exchange(port: int, messages: Iterable[bytes], clients: int) -> Iterator[tuple[int, bytes]]:
+    """(number of a message, body of its answer) as answers come; a connection that has one sends the next message."""
+    selector, numbered = selectors.DefaultSelector(), enumerate(messages)
+    waiting: dict[Connection, int] = {}
+
+    def send(connection: Connection) -> None:
+        number, message = next(numbered, (-1, b""))
+        waiting.pop(connection, None)
+        if message:
+            waiting[connection] = number
+            connection.send(message)
+
     connections = [Connection(port) for _ in range(clients)]
-    sent = done = 0
     for connection in connections:
         selector.register(connection.socket, selectors.EVENT_READ, connection)
-        connection.send(messages[sent % len(messages)])
-        sent += 1
-    start = time.perf_counter()
-    while (elapsed_s := time.perf_counter() - start) < seconds:
-        for key, _ in selector.select():
-            connection = key.data
-            if connection.whole():
-                done += 1
-                connection.send(messages[sent % len(messages)])
-                sent += 1
-    for connection in connections:
-        connection.socket.close()
-    return done / elapsed_s
+        send(connection)
+    try:
+        while waiting:
+            for key, _ in selector.select():
+                connection = key.data
+                if connection.whole():
+                    number, body = waiting[connection], connection.body
+                    send(connection)
+                    yield number, body
+    finally:
+        for connection in connections:
+            connection.socket.close()

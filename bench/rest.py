@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +23,12 @@ import psutil
 import vsearch
 from bench.data import Wordnet, recall, wordnet
 from bench.http_load import latencies_s, request, throughput
+from bench.measure import BEAMS, WANTED_RECALL
 from bench.report import Report
+from bench.server import served
 from vsearch import wire
 from vsearch.cli.warmup import warm_up
 
-BEAMS = (24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512)
-WANTED_RECALL = 0.99
 CLIENTS = 16
 BATCH = 16
 SECONDS = 5.0
@@ -50,7 +47,7 @@ def run(options: argparse.Namespace) -> None:
         path = Path(folder) / "db"
         ef = _load(path, data)
         before = _Embedded(path, data, ef)
-        with _served(path) as (port, ready_s):
+        with served(path) as (port, ready_s):
             one = _one_client(port, data, ef)
             many = _many_clients(port, data, ef)
         after = _Embedded(path, data, ef)
@@ -120,22 +117,6 @@ def _p50(ask: Callable[[Any], Any], queries: Sequence[Any]) -> float:
         ask(query)
         times.append(time.perf_counter() - start)
     return float(np.median(times))
-
-
-@contextmanager
-def _served(path: Path) -> Iterator[tuple[int, float]]:
-    """A server in a process of its own: its port, and the seconds from its start until it was ready."""
-    start = time.perf_counter()
-    command = [sys.executable, "-m", "vsearch", "serve", str(path), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    ready_s = time.perf_counter() - start
-    try:
-        yield int(line.rpartition(":")[2]), ready_s
-    finally:
-        process.terminate()
-        assert process.wait(20) == 0, "the server did not stop in order"
 
 
 def _json_body(query: np.ndarray, ef: int) -> dict[str, Any]:
@@ -222,7 +203,7 @@ def _report_searches(report: Report, embedded: _Embedded, one: dict[str, float],
 
 
 def _empty(path: Path, report: Report) -> None:
-    with _served(path) as (port, _):
+    with served(path) as (port, _):
         time.sleep(1.0)
         latencies_s(port, [b"GET /collections HTTP/1.1\r\nHost: x\r\n\r\n"])
         server = next(p for p in psutil.Process().children() if "serve" in p.cmdline())
@@ -234,7 +215,7 @@ def _uploads(folder: Path, data: Wordnet, report: Report) -> None:
     """Points a second into our server, durable, through both clients; and into Qdrant's embedded engines."""
     rows = data.docs[:100_000]
     payloads = data.payloads[: len(rows)]
-    with _served(folder / "uploads") as (port, _):
+    with served(folder / "uploads") as (port, _):
         url = f"http://127.0.0.1:{port}"
         with vsearch.connect(url) as db:
             docs = db.create_collection("sdk", fields={"dense": vsearch.Dense(rows.shape[1])})

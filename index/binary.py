@@ -16,7 +16,7 @@ Buffers, for n rows of d components; `binary_code` says what they hold:
 
 | name | dtype, shape | bytes a row |
 |---|---|---|
-| `codes` | uint8 [ceil(n / 32), D / 8, 32], D = 32 (d div 32 + 2) | D / 8 |
+| `codes` | uint8 [ceil(n / 32), D / 8, 32], D = max(32 ceil(d / 32), 64) | D / 8 |
 | `factors` | float32 [ceil(n / 32), 2, 32] | 8 |
 | `planes` | uint64 [n, bits, ceil(D / 64)], where a second code is wanted | bits D / 8 |
 | `fine_factors` | float32 [n, 2], likewise | 8 |

@@ -46,8 +46,9 @@ COARSE, FINE, VECTORS = range(3)
 
 WAITING: Final = 512  # rows of one query that wait to be compared
 GROUP: Final = 32  # queries that share one pass over the memory
+FIRST_CHUNK: Final = 4  # blocks: all of their rows wait, and the best k give the first keys
 CHUNK: Final = 32  # blocks that are compared with all queries of a group before the next: they stay in the cache
-AHEAD: Final = 8  # waiting rows from the one compared to the one asked for
+AHEAD: Final = 2  # waiting rows from the one compared to the one asked for
 LINE: Final = 64  # bytes of a cache line
 
 _INFINITY: Final = np.float32(np.inf)
@@ -65,7 +66,8 @@ class Task(NamedTuple):
     mode: int
     live: Bitset
     queries: FloatArray  # float32 [nq, d]
-    keys: FloatArray  # heaps [nq, k]
+    k: int
+    keys: FloatArray  # heaps [nq * k]
     ordinals: IntArray
     shifts: FloatArray  # float32 [nq]: what a query's keys leave out
     # Of the queries of the group:
@@ -76,6 +78,8 @@ class Task(NamedTuple):
     bounds: FloatArray
     estimates: FloatArray
     counts: IntArray  # int64 [group, 2]: rows that wait, and those of them that had their turn after a chunk
+    found: FloatArray  # what `near_rows` finds
+    hits: NDArray[np.uint32]
 
 
 @kernel
@@ -127,10 +131,7 @@ def search_blocks(
     z: how many standard deviations a row may be nearer than estimated. shifts float32 [nq] gets what a query's keys
     leave out. Returns how many vectors were compared.
     """
-    wide, words = codes.signs.shape[1], codes.planes.shape[2]
-    y, other = np.empty(wide, np.float32), np.empty(wide, np.float32)
     most = min(len(queries), GROUP)
-    bounds, hits = np.empty((TILE, BLOCK), np.float32), np.empty(TILE, np.uint32)
     task = Task(
         codes,
         rows,
@@ -138,192 +139,231 @@ def search_blocks(
         mode,
         live,
         queries,
-        keys,
-        ordinals,
+        keys.shape[1],
+        keys.reshape(-1),
+        ordinals.reshape(-1),
         shifts,
-        np.empty((most, wide * 4), np.uint8),
+        np.empty((most, 4 * codes.signs.shape[1]), np.uint8),
         np.empty((most, CONSTANTS), np.float32),
-        np.empty((most, QUERY_BITS, words), np.uint64),
+        np.empty((most, QUERY_BITS, codes.planes.shape[2]), np.uint64),
         np.empty((most, WAITING), np.int64),
         np.empty((most, WAITING), np.float32),
         np.empty((most, WAITING), np.float32),
         np.empty((most, 2), np.int64),
+        np.empty((TILE, BLOCK), np.float32),
+        np.empty(TILE, np.uint32),
     )
     compared = 0
     for start in range(0, len(queries), GROUP):
         size = min(GROUP, len(queries) - start)
-        for q in range(size):
-            _prepare(task, start + q, q, z, y, other)
-        for begin in range(first, last, CHUNK):
-            end = min(begin + CHUNK, last)
-            q: Int = np.int64(0)  # not a literal, for which the scan would be compiled once more
-            while q < size:
-                tile = TILE if q + TILE <= size else 1
-                compared += _scan(task, begin, end, start, q, tile, bounds, hits)
-                for _ in range(tile):
-                    compared += _compare_best(task, start + q, q)
-                    q += 1
-        for q in range(size):
-            compared += _compare_rest(task, start + q, q)
+        _prepare(task, start, size, z)
+        begin, end = first, min(first + FIRST_CHUNK, last)
+        while begin < end:
+            compared += _scan(task, start, size, begin, end)
+            compared += _compare_best(task, start, 0, size)
+            begin, end = end, min(end + CHUNK, last)
+        compared += _compare_rest(task, start, 0, size)
     return compared
 
 
 @kernel
-def _prepare(task: Task, query: Int, q: Int, z: float, y: FloatArray, other: FloatArray) -> None:
-    """Code a query as number q of the group."""
+def _prepare(task: Task, start: Int, size: Int, z: float) -> None:
+    """Code the queries of the group that begins at `start`."""
     codes, constants = task.codes, task.constants
-    vector, centre, signs = task.queries[query], codes.centre, codes.signs
-    a, b, length, shift = encode_query(vector, centre, signs, task.squared, task.tables[q], y, other)
+    wide = codes.signs.shape[1]
+    y, other = np.empty(wide, np.float32), np.empty(wide, np.float32)
     spread = np.float64(codes.spread[0])
-    margin = 0.0 if task.mode == COARSE else z * length * spread
-    root = np.sqrt(len(y) * (1.0 - spread * spread))  # |z| of a row is s times this
-    constants[q, A], constants[q, B], constants[q, MARGIN] = a + margin, b, margin
-    constants[q, REACH], constants[q, KAPPA] = root * length, z * spread / root
-    constants[q, LIMIT] = task.keys[query, 0]
-    task.shifts[query] = shift
-    task.counts[q, 0] = task.counts[q, 1] = 0
-    if codes.planes.shape[0] > 0:
-        step, bias = encode_fine_query(y, codes.planes.shape[1], task.weights[q])
-        constants[q, STEP], constants[q, BIAS] = step, bias
-        rounding = len(y) * step * step / 12.0  # a rounded component is off by up to half a step, evenly
-        constants[q, FINE_MARGIN] = z * np.sqrt((length * np.float64(codes.spread[1])) ** 2 + rounding)
+    root = np.sqrt(wide * (1.0 - spread * spread))  # |z| of a row is s times this
+    for q in range(size):
+        vector, table = task.queries[start + q], task.tables[q]
+        a, b, length, shift = encode_query(vector, codes.centre, codes.signs, task.squared, table, y, other)
+        margin = 0.0 if task.mode == COARSE else z * length * spread
+        constants[q, A], constants[q, B], constants[q, MARGIN] = a + margin, b, margin
+        constants[q, REACH], constants[q, KAPPA] = root * length, z * spread / root
+        constants[q, LIMIT] = task.keys[(start + q) * task.k]
+        task.shifts[start + q] = shift
+        task.counts[q, 0] = task.counts[q, 1] = 0
+        if codes.planes.shape[0] > 0:
+            step, bias = encode_fine_query(y, codes.planes.shape[1], task.weights[q])
+            constants[q, STEP], constants[q, BIAS] = step, bias
+            rounding = wide * step * step / 12.0  # a rounded component is off by up to half a step, evenly
+            constants[q, FINE_MARGIN] = z * np.sqrt((length * np.float64(codes.spread[1])) ** 2 + rounding)
 
 
 @kernel
-def _scan(
-    task: Task,
-    begin: Int,
-    end: Int,
-    start: Int,
-    first: Int,
-    tile: Int,
-    bounds: FloatArray,
-    hits: NDArray[np.uint32],
-) -> int:
-    """Compare the blocks [begin, end) with `tile` queries of the group that begins at `start`, from `first` on."""
+def _scan(task: Task, start: Int, size: Int, begin: Int, end: Int) -> int:
+    """Compare the blocks [begin, end) with the queries of the group that begins at `start`."""
     codes, factors, tables, constants = task.codes.codes, task.codes.factors, task.tables, task.constants
-    units, k, compared = codes.shape[1] // UNIT, task.keys.shape[1], 0
-    keys, ordinals = task.keys.reshape(-1), task.ordinals.reshape(-1)
-    for block in range(begin, end):
-        alive = np.uint32(task.live[block >> 1] >> np.uint64(BLOCK * (block & 1)))
-        if alive == 0:
-            continue
-        if tile == 1:
-            found = near_row(codes, factors, block, units, tables, constants, first, bounds, hits)
-        else:
-            found = near_rows(codes, factors, block, units, tables, constants, first, bounds, hits)
-        if found == 0:
-            continue
-        for t in range(tile):
-            near = hits[t] & alive
-            q = first + t
-            base = (start + q) * k
-            while near != 0:
-                r = trailing_zeros(near)
-                near &= near - np.uint32(1)
-                row, bound = block * BLOCK + r, bounds[t, r]
-                if task.mode == COARSE:
-                    offer(keys, ordinals, base, k, _INFINITY if np.isnan(bound) else bound, row)
-                    continue
-                estimate = bound + factors[block, 1, r] * constants[q, MARGIN]
-                bound = _bound(factors[block, 0, r], factors[block, 1, r], estimate, constants, q)
-                if not bound > keys[base]:
-                    if task.counts[q, 0] == WAITING:
-                        compared += _make_room(task, start + q, q)
-                    count = task.counts[q, 0]
-                    task.waiting[q, count], task.bounds[q, count], task.estimates[q, count] = row, bound, estimate
-                    task.counts[q, 0] = count + 1
-            constants[q, LIMIT] = keys[base]
+    waiting, least, estimates, counts, live = task.waiting, task.bounds, task.estimates, task.counts, task.live
+    keys, ordinals, k, mode, bounds, hits = task.keys, task.ordinals, task.k, task.mode, task.found, task.hits
+    units, compared = codes.shape[1] // UNIT, 0
+    tiled = size - size % TILE
+    for turn in range(tiled // TILE + size - tiled):
+        first = turn * TILE if turn * TILE < tiled else tiled + turn - tiled // TILE
+        tile = TILE if first < tiled else 1
+        for block in range(begin, end):
+            alive = np.uint32(live[block >> 1] >> np.uint64(BLOCK * (block & 1)))
+            if alive == 0:
+                continue
+            if tile == 1:
+                found = near_row(codes, factors, block, units, tables, constants, first, bounds, hits)
+            else:
+                found = near_rows(codes, factors, block, units, tables, constants, first, bounds, hits)
+            if found == 0:
+                continue
+            for t in range(tile):
+                near = hits[t] & alive
+                q = first + t
+                base = (start + q) * k
+                while near != 0:
+                    r = trailing_zeros(near)
+                    near &= near - np.uint32(1)
+                    row, bound = block * BLOCK + r, bounds[t, r]
+                    if mode == COARSE:
+                        offer(keys, ordinals, base, k, _INFINITY if np.isnan(bound) else bound, row)
+                        constants[q, LIMIT] = keys[base]
+                        continue
+                    offset, scale = factors[block, 0, r], factors[block, 1, r]
+                    estimate = bound + scale * constants[q, MARGIN]
+                    bound = _bound(offset, scale, estimate, constants[q, REACH], constants[q, KAPPA])
+                    if not bound > keys[base]:
+                        if counts[q, 0] == WAITING:
+                            compared += _make_room(task, start, q)
+                        count = counts[q, 0]
+                        waiting[q, count], least[q, count], estimates[q, count] = row, bound, estimate
+                        counts[q, 0] = count + 1
     return compared
 
 
 @kernel
-def _bound(offset: np.float32, scale: np.float32, estimate: np.float32, constants: FloatArray, q: Int) -> np.float32:
+def _bound(
+    offset: np.float32, scale: np.float32, estimate: np.float32, reach: np.float32, kappa: np.float32
+) -> np.float32:
     """The least key of a row, as `_prepare`'s z allows.
 
     Let u be the cosine of the row's z and the query's y, and v its estimate: v - u is normal with a deviation of sigma
     sqrt(1 - u^2), since only the part of y that is orthogonal to z goes wrong. The largest u for which v - u is within
     kappa = z sigma deviations solves a quadratic equation, as in Wilson's interval (1927, J. Am. Stat. Assoc. 22).
     """
-    if not scale > 0.0:
+    length, wide = np.float64(scale) * np.float64(reach), np.float64(kappa)
+    if not length > 0.0:
         return estimate
-    reach, kappa = np.float64(constants[q, REACH]), np.float64(constants[q, KAPPA])
-    v = (np.float64(offset) - np.float64(estimate)) / (np.float64(scale) * reach) if reach > 0.0 else 0.0
-    u = (v + kappa * np.sqrt(max(1.0 + kappa * kappa - v * v, 0.0))) / (1.0 + kappa * kappa)
-    return np.float32(np.float64(offset) - np.float64(scale) * reach * u)
+    v = (np.float64(offset) - np.float64(estimate)) / length
+    u = (v + wide * np.sqrt(max(1.0 + wide * wide - v * v, 0.0))) / (1.0 + wide * wide)
+    return np.float32(np.float64(offset) - length * u)
 
 
 @kernel
-def _compare(task: Task, query: Int, q: Int, row: Int, bound: np.float32) -> int:
-    """Offer a row to the heap of a query; returns 1 if its vector was compared."""
-    d, k = task.queries.shape[1], task.keys.shape[1]
-    keys, ordinals = task.keys.reshape(-1), task.ordinals.reshape(-1)
-    base = query * k
-    key = bound
-    if task.codes.planes.shape[0] > 0:
-        constants, factors, fine = task.constants, task.codes.factors, task.codes.fine_factors
-        total = product(task.codes.planes, row, task.weights, q)
-        inner = constants[q, STEP] * np.float32(total - HALF * fine[row, 1] - constants[q, BIAS])
-        estimate = factors[row // BLOCK, 0, row % BLOCK] - fine[row, 0] * inner
-        if task.mode == VECTORS:
-            estimate -= factors[row // BLOCK, 1, row % BLOCK] * constants[q, FINE_MARGIN]
-        key = max(key, estimate)
-        if task.mode == FINE:
-            offer(keys, ordinals, base, k, _INFINITY if np.isnan(key) else key, row)
-            return 0
-        if key > keys[base]:
-            return 0
-    value = distance(task.rows, row * d, task.queries, query * d, d, task.squared) - task.shifts[query]
-    key = max(value, key)
-    offer(keys, ordinals, base, k, _INFINITY if np.isnan(key) else key, row)
-    return 1
-
-
-@kernel
-def _compare_best(task: Task, query: Int, q: Int) -> int:
-    """Compare the newly waiting rows whose estimate is below the worst key of a query, the best first."""
-    compared, seen = 0, task.counts[q, 1]
-    while True:
-        best, least = -1, task.keys[query, 0]
-        for i in range(seen, task.counts[q, 0]):
-            if not task.estimates[q, i] > least:
-                best, least = i, task.estimates[q, i]
-        if best < 0:
-            break
-        compared += _compare(task, query, q, task.waiting[q, best], task.bounds[q, best])
-        last = task.counts[q, 0] - 1
-        task.waiting[q, best], task.bounds[q, best] = task.waiting[q, last], task.bounds[q, last]
-        task.estimates[q, best] = task.estimates[q, last]
-        task.counts[q, 0] = last
-    task.counts[q, 1] = task.counts[q, 0]
-    task.constants[q, LIMIT] = task.keys[query, 0]
+def _compare_best(task: Task, start: Int, first: Int, last: Int) -> int:
+    """Compare the newly waiting rows of the queries [first, last) of the group that begins at `start`, while their
+    estimates are below the worst key, the best first."""
+    waiting, bounds, estimates, counts, mode = task.waiting, task.bounds, task.estimates, task.counts, task.mode
+    rows, queries, squared, keys, ordinals, k = task.rows, task.queries, task.squared, task.keys, task.ordinals, task.k
+    fine, compared = task.codes.planes.shape[0] > 0, 0
+    for q in range(first, last):
+        seen, count, base = counts[q, 1], counts[q, 0], (start + q) * k
+        row, bound = np.int64(-1), np.float32(0.0)  # the one found before, which meanwhile comes from memory
+        while True:
+            best, least = -1, keys[base]
+            for i in range(seen, count):
+                if not estimates[q, i] > least:
+                    best, least = i, estimates[q, i]
+            if row >= 0:
+                if fine:
+                    bound = max(bound, _fine_key(task.codes, task.constants, task.weights, mode, q, row))
+                compared += _compare(
+                    rows, queries, squared, mode, task.shifts, start + q, row, bound, keys, ordinals, k
+                )
+            if best < 0:
+                break
+            row, bound = waiting[q, best], bounds[q, best]
+            _fetch(rows, task.codes.planes, queries.shape[1], row)
+            count -= 1
+            waiting[q, best], bounds[q, best] = waiting[q, count], bounds[q, count]
+            estimates[q, best] = estimates[q, count]
+        counts[q, 0] = counts[q, 1] = count
+        task.constants[q, LIMIT] = keys[base]
     return compared
 
 
 @kernel
-def _make_room(task: Task, query: Int, q: Int) -> int:
+def _make_room(task: Task, start: Int, q: Int) -> int:
     """Compare the best of the waiting rows and forget those that are too far by now; compare all if most remain."""
-    compared, kept = _compare_best(task, query, q), 0
+    compared, kept = _compare_best(task, start, q, q + 1), 0
     for i in range(task.counts[q, 0]):
-        if not task.bounds[q, i] > task.keys[query, 0]:
+        if not task.bounds[q, i] > task.keys[(start + q) * task.k]:
             task.waiting[q, kept], task.bounds[q, kept] = task.waiting[q, i], task.bounds[q, i]
             kept += 1
     task.counts[q, 0] = task.counts[q, 1] = kept
-    return compared + _compare_rest(task, query, q) if 2 * kept > WAITING else compared
+    return compared + _compare_rest(task, start, q, q + 1) if 2 * kept > WAITING else compared
 
 
 @kernel
-def _compare_rest(task: Task, query: Int, q: Int) -> int:
-    """Compare the waiting rows of a query, where their bounds still allow it; then none waits."""
-    d, count, compared = task.queries.shape[1], task.counts[q, 0], 0
-    step = LINE // task.rows.itemsize
-    fine = task.codes.planes.shape[0] > 0
-    for i in range(count):
-        if not fine and i + AHEAD < count and not task.bounds[q, i + AHEAD] > task.keys[query, 0]:
-            ahead = task.waiting[q, i + AHEAD] * d
-            for j in range(ahead, ahead + d, step):
-                prefetch(task.rows, j)
-        if not task.bounds[q, i] > task.keys[query, 0]:
-            compared += _compare(task, query, q, task.waiting[q, i], task.bounds[q, i])
-    task.counts[q, 0] = task.counts[q, 1] = 0
+def _compare_rest(task: Task, start: Int, first: Int, last: Int) -> int:
+    """Compare all waiting rows of the queries [first, last) of the group that begins at `start`, where their bounds
+    still allow it; then none waits."""
+    waiting, bounds, counts, mode = task.waiting, task.bounds, task.counts, task.mode
+    rows, queries, squared, keys, ordinals, k = task.rows, task.queries, task.squared, task.keys, task.ordinals, task.k
+    fine, compared = task.codes.planes.shape[0] > 0, 0
+    for q in range(first, last):
+        base = (start + q) * k
+        for i in range(counts[q, 0]):
+            if i + AHEAD < counts[q, 0] and not bounds[q, i + AHEAD] > keys[base]:
+                _fetch(rows, task.codes.planes, queries.shape[1], waiting[q, i + AHEAD])
+            row, bound = waiting[q, i], bounds[q, i]
+            if not bound > keys[base]:
+                if fine:
+                    bound = max(bound, _fine_key(task.codes, task.constants, task.weights, mode, q, row))
+                compared += _compare(
+                    rows, queries, squared, mode, task.shifts, start + q, row, bound, keys, ordinals, k
+                )
+        counts[q, 0] = counts[q, 1] = 0
     return compared
+
+
+@kernel
+def _compare(
+    rows: NDArray[Any],
+    queries: FloatArray,
+    squared: bool,
+    mode: int,
+    shifts: FloatArray,
+    query: Int,
+    row: Int,
+    key: np.float32,
+    keys: FloatArray,
+    ordinals: IntArray,
+    k: Int,
+) -> int:
+    """Offer a row whose key is at least `key` to the heap of a query; returns 1 if its vector was compared."""
+    base, d, compared = query * k, queries.shape[1], 0
+    if mode == VECTORS and not key > keys[base]:
+        key = max(distance(rows, row * d, queries, query * d, d, squared) - shifts[query], key)
+        compared = 1
+    offer(keys, ordinals, base, k, _INFINITY if np.isnan(key) else key, row)
+    return compared
+
+
+@kernel
+def _fine_key(
+    codes: Codes, constants: FloatArray, weights: NDArray[np.uint64], mode: int, q: Int, row: Int
+) -> np.float32:
+    """The estimate of a row's key by its second code, less a margin where the vector decides."""
+    factors, fine = codes.factors, codes.fine_factors
+    total = product(codes.planes, row, weights, q)
+    inner = constants[q, STEP] * np.float32(total - HALF * fine[row, 1] - constants[q, BIAS])
+    estimate = factors[row // BLOCK, 0, row % BLOCK] - fine[row, 0] * inner
+    margin = factors[row // BLOCK, 1, row % BLOCK] * constants[q, FINE_MARGIN] if mode == VECTORS else np.float32(0.0)
+    return np.float32(estimate - margin)
+
+
+@kernel
+def _fetch(rows: NDArray[Any], planes: NDArray[np.uint64], d: Int, row: Int) -> None:
+    """Ask for what a row will soon be compared by: its second code, or its d components."""
+    if planes.shape[0] > 0:
+        size = planes.shape[1] * planes.shape[2]
+        for j in range(row * size, (row + 1) * size, LINE // 8):
+            prefetch(planes, j)
+    else:
+        for j in range(row * d, (row + 1) * d, LINE // rows.itemsize):
+            prefetch(rows, j)

@@ -10,8 +10,8 @@ It takes d log d additions where a random orthogonal matrix takes d * d multipli
 are equally good (Ailon and Chazelle 2009, SIAM J. Comput. 39(1), for the transform with signs; Kac 1956 for the walk).
 Deterministic by seed, and to the last bit on every machine: it only adds, and multiplies by constants.
 
-The width is up to 64 more than d, so that codes of one bit a component are a redundant picture of the vector: their
-error shrinks as the square root of the width. It is a multiple of 32.
+The width is d rounded up to a multiple of 32, and at least 64: short vectors get more bits than components, a redundant
+picture of them.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from vsearch.types import FloatArray
 
 from .jit import kernel, read_only
 
+LEAST_WIDTH: Final = 64
 ROUNDS: Final = 4  # with fewer, a vector of a single component is not yet spread
 
 
 def width(d: int) -> int:
     """Components of a rotated vector of d components."""
-    return (d // 32 + 2) * 32
+    return max(-(-d // 32) * 32, LEAST_WIDTH)
 
 
 @cache
