@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch import planner
+from vsearch import likelihood, planner
 from vsearch.filters.qdrant import to_dict
 from vsearch.hits import Hits
 from vsearch.index.base import Cost
@@ -156,11 +156,20 @@ def scores_of(metric: Metric, distances: FloatArray) -> FloatArray:
     return np.clip(scores, -1, 1) if metric == "cosine" else scores
 
 
+def _scores(state: State, view: View, search: Search, distances: FloatArray) -> FloatArray:
+    """The scores that the search asks for, of distances [nq, k]."""
+    leg = search.legs[0]
+    spec = state.schema[leg.field]
+    if search.params.score == "probability":
+        return likelihood.probabilities(view, leg.field, spec, leg.queries, distances, now_ms())
+    return scores_of(spec.metric, distances)
+
+
 def _hits(state: State, view: View, search: Search, found: Found, last_attempt: bool) -> list[Hits] | None:
     """Hits of each query; None when a hit was replaced or deleted meanwhile and the search should be run again."""
     window = slice(search.offset, search.offset + search.limit)
     places = found.places[:, window]
-    scores = scores_of(state.schema[search.legs[0].field].metric, found.distances[:, window])
+    scores = _scores(state, view, search, found.distances[:, window])
     wanted = places >= 0
     if search.score_threshold is not None:
         wanted &= scores >= search.score_threshold

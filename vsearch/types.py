@@ -20,6 +20,7 @@ Payload = dict[str, Any]
 Metric = Literal["cosine", "dot", "l2"]
 Distance = Literal["dot", "l2"]  # what an index computes: minus the inner product, or the squared Euclidean distance
 IndexKind = Literal["auto", "flat", "hnsw", "binary"]
+ScoreKind = Literal["similarity", "probability"]
 Durability = Literal["sync", "os"]
 ColumnType = Literal["int", "float", "str", "bool", "null", "list", "object"]
 Progress = Callable[[int, int], None]  # (done, total) in rows; may raise to stop the work
@@ -111,11 +112,15 @@ class Dense:
 
 @dataclass(frozen=True, slots=True)
 class SearchParams:
-    """How hard a search should try.
+    """How hard a search should try, and how its hits are scored.
 
     `exact`: compare with every matching vector. `recall`: the wanted share of the true nearest that is found, from
-    which the widths are chosen. `ef`: the beam of a graph walk, instead of the one chosen. `oversampling`: candidates
-    rescored from stored vectors, as a multiple of the limit. `rescore`: whether to rescore at all.
+    which the widths are chosen (of an index of kind binary: the chance that none of them is missing, which finds a
+    larger share). `ef`: the beam of a graph walk, instead of the one chosen. `oversampling`: candidates rescored from
+    stored vectors, as a multiple of the limit. `rescore`: whether to rescore at all.
+
+    `score`: "similarity" is the cosine, the inner product, or minus the Euclidean distance; "probability" the estimated
+    probability that a random point of the collection is farther than the hit, between 0 and 1 (vsearch/likelihood.py).
 
     Raises InvalidArgument for a value out of range.
     """
@@ -125,6 +130,7 @@ class SearchParams:
     ef: int | None = None
     oversampling: float | None = None
     rescore: bool = True
+    score: ScoreKind = "similarity"
 
     def __post_init__(self) -> None:
         if not 0.0 < self.recall <= 1.0:
@@ -133,6 +139,8 @@ class SearchParams:
             raise InvalidArgument(f"ef is {self.ef!r}", f"Use an integer from 1 to {MAX_EF}")
         if self.oversampling is not None and not 1.0 <= self.oversampling <= 100.0:
             raise InvalidArgument(f"oversampling is {self.oversampling!r}", "Use a number from 1 to 100")
+        if self.score not in ("similarity", "probability"):
+            raise InvalidArgument(f"unknown score {self.score!r}", "Use similarity or probability")
 
 
 @dataclass(frozen=True)

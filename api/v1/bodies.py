@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, WithJsonSchema
 
-from vsearch.types import MAX_BATCH_POINTS
+from vsearch.types import MAX_BATCH_POINTS, ScoreKind
 
 from ..endpoint import Body, Params
 
@@ -72,6 +72,7 @@ class SearchParams(Body):
     ef: int | None = None
     oversampling: float | None = None
     rescore: bool = True
+    score: ScoreKind = "similarity"
 
 
 class _Search(Body):

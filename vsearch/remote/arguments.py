@@ -84,4 +84,5 @@ def sent_params(params: SearchParams | None) -> dict[str, Any] | None:
         "ef": None if params.ef is None else int(params.ef),
         "oversampling": None if params.oversampling is None else float(params.oversampling),
         "rescore": bool(params.rescore),
+        "score": params.score,
     }
