@@ -81,6 +81,7 @@ class Binary:
         self._vectors, self._rows = vectors, elements(vectors)
         self._flat = Flat(vectors, {}, distance, threads)
         if buffers or self._n > FEW_ROWS:
+            self._every = bitset.full(self._n)
             self._codes = from_buffers(buffers or build(vectors, distance, {}, threads), self._n, self._d).frozen()
 
     def search(self, queries: FloatArray, k: int, params: SearchParams, live: Bitset | None = None) -> Neighbours:
@@ -89,10 +90,12 @@ class Binary:
         Raises DimensionMismatch for queries of another dimension, InvalidArgument for a k or a live set that cannot
         be.
         """
-        queries, bits = check_search(queries, k, live, self._n, self._d)
+        if not self._coded(k, params):
+            return self._flat.search(queries, k, params, live)
+        queries, bits = check_search(queries, k, self._every if live is None else live, self._n, self._d)
         found = self._n if live is None else bitset.count(bits)
         width = min(k, found)
-        if not self._coded(k, params) or found <= FEW_ROWS or not len(queries):
+        if found <= FEW_ROWS or not len(queries):
             return self._flat.search(queries, k, params, live)
         z = NormalDist().inv_cdf(1.0 - (1.0 - min(params.recall, MAX_RECALL)) / k)
         if not params.rescore:
@@ -105,9 +108,12 @@ class Binary:
             near, _, _ = self._nearest(queries, bits, candidates, COARSE, z)
             near, exact = rescore(self._vectors, queries, near, self._distance, width, self._threads)
             compared = len(queries) * candidates
+        cost = Cost(distances=len(queries) * found, rescored=compared)
+        if width == k:
+            return Neighbours(near, exact, cost)
         ordinals, distances = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
         ordinals[:, :width], distances[:, :width] = near, exact
-        return Neighbours(ordinals, distances, Cost(distances=len(queries) * found, rescored=compared))
+        return Neighbours(ordinals, distances, cost)
 
     def _nearest(
         self, queries: FloatArray, live: Bitset, k: int, mode: int, z: float

@@ -100,11 +100,11 @@ def search_whole(
     keys, near = np.full((nq, k), np.inf, np.float32), np.full((nq, k), NO_ROW, np.int64)
     shifts = np.empty(nq, np.float32)
     compared = search_blocks(codes, rows, squared, mode, live, z, queries, 0, len(codes.codes), keys, near, shifts)
+    sort_heaps(keys, near)
     if mode == VECTORS:
         scan_candidates(rows, queries, squared, near, 0, nq, distances, ordinals)
         sort_heaps(distances, ordinals)
     else:
-        sort_heaps(keys, near)
         for q in range(nq):
             for j in range(k):
                 distances[q, j], ordinals[q, j] = keys[q, j] + shifts[q], near[q, j]

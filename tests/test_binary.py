@@ -274,7 +274,7 @@ def test_bounds_hold_as_often_as_they_should(distance: Any, seed: int) -> None:
     for q, query in enumerate(queries):
         least = bounds(vectors, query, codes, distance, NormalDist().inv_cdf(0.9))
         broken.append(least[near.ordinals[q]] > near.distances[q])
-    assert 0.05 <= np.mean(broken) <= 0.1 + 3 * np.sqrt(0.09 / np.size(broken))
+    assert 0.03 <= np.mean(broken) <= 0.1 + 3 * np.sqrt(0.09 / len(queries))  # those of one query fail together
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 5, 6, 7, 8])

@@ -16,7 +16,8 @@ FANOUT: Final = 4
 BASE_BYTES: Final = 16 << 20  # segments below this are of the lowest tier
 MAX_SEGMENT_BYTES: Final = 8 << 30  # bounds the memory and the time of one index build
 MAX_DEAD_SHARE: Final = 0.25  # a segment is rewritten when more of it than this is dead
-AUTO_INDEX_ROWS: Final = 4_096  # below this an exact scan is about as fast as a walk
+AUTO_GRAPH_ROWS: Final = 4_096  # below this a scan of codes is about as fast as a walk, and finds more
+AUTO_CODES_ROWS: Final = 2_048  # below this so is an exact scan
 MIN_INDEX_ROWS: Final = 256  # below this an index is never built
 
 
@@ -75,10 +76,12 @@ def full_merge(segments: Sequence[Facts]) -> Merge | None:
     return None
 
 
-def wanted_index(kind: str, rows: int) -> str:
-    """The index to build for a field declared as `kind` over so many rows."""
+def wanted_index(kind: str, rows: int, coded: bool = True) -> str:
+    """The index to build for a field declared as `kind` over so many rows; `coded`: whether binary is possible."""
     if kind == "auto":
-        return "hnsw" if rows >= AUTO_INDEX_ROWS else "flat"
+        if rows >= AUTO_GRAPH_ROWS:
+            return "hnsw"
+        return "binary" if rows >= AUTO_CODES_ROWS and coded else "flat"
     return kind if rows >= MIN_INDEX_ROWS else "flat"
 
 

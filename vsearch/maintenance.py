@@ -126,7 +126,7 @@ class Maintenance:
     def _unindexed(self, source: Source) -> list[str]:
         fields = []
         for name, field in self.state.schema.items():
-            wanted = compaction.wanted_index(field.index, source.rows)
+            wanted = compaction.wanted_index(field.index, source.rows, field.coded)
             if wanted != "flat" and _segment(source).built_kind(name) != wanted:
                 fields.append(name)
         return fields
@@ -146,7 +146,7 @@ class Maintenance:
 
         segment = _segment(source)
         spec = self.state.schema[field]
-        kind = compaction.wanted_index(spec.index, source.rows)
+        kind = compaction.wanted_index(spec.index, source.rows, spec.coded)
 
         def report(done: int, total: int) -> None:
             if self._stop_build.is_set() or self.state.dropped:

@@ -43,7 +43,7 @@ ROWS_KIND: Final = "rows"
 VECTORS_KIND: Final = "vectors"
 ORDERS_FILE: Final = "orders.vsa"
 ORDERS_KIND: Final = "orders"
-CODED_ROWS: Final = 4_096  # with this many rows and no index yet, a segment is coded in memory at its first search
+CODED_ROWS: Final = 2_048  # with this many rows and no index yet, a segment is coded in memory at its first search
 CACHED_MASKS: Final = 32  # results of filters kept for a segment, a byte a row each
 
 log = logging.getLogger("vsearch")

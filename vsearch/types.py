@@ -52,7 +52,8 @@ class Dense:
     """A field of dense vectors.
 
     `dim`: components of a vector. `metric`: cosine (vectors are normalised when they are stored), dot or l2.
-    `index`: the kind built for sealed segments; auto builds what is best for a segment's size.
+    `index`: the kind built for sealed segments; auto builds hnsw for large segments, binary for small ones and
+    none for the smallest.
     `dtype`: how components are stored, float32 or float16. `m`, `ef_construction`: the graph's degree (twice that on
     its lowest level) and the width of the search that finds a new vector's neighbours (Malkov and Yashunin 2018).
     `extra_bits`: with binary, bits a component of a second code, which leaves fewer vectors to be read; 0 for none, or
