@@ -30,9 +30,7 @@ class Traces:
         from opentelemetry.trace import SpanKind, Status, StatusCode
 
         carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.items()}
-        with self._tracer.start_as_current_span(
-            request.method, context=extract(carrier), kind=SpanKind.SERVER
-        ) as span:
+        with self._tracer.start_as_current_span(request.method, context=extract(carrier), kind=SpanKind.SERVER) as span:
             yield
             route = "unknown" if request.endpoint is None else request.endpoint.path
             span.update_name(f"{request.method} {route}")

@@ -6,7 +6,7 @@ import itertools
 import selectors
 import socket
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 
 
@@ -60,10 +60,9 @@ def throughput(port: int, messages: Sequence[bytes], clients: int, seconds: floa
     """Requests a second that `clients` connections get answered, each sending the next when it has an answer."""
     done, start = 0, time.perf_counter()
     with closing(_exchange(port, itertools.cycle(messages), clients)) as exchange:
-        for done, _ in enumerate(exchange, 1):
-            elapsed_s = time.perf_counter() - start
-            if elapsed_s >= seconds:
-                break
+        while (elapsed_s := time.perf_counter() - start) < seconds:
+            next(exchange)
+            done += 1
     return done / elapsed_s
 
 
@@ -73,16 +72,15 @@ def answers(port: int, messages: Sequence[bytes], clients: int) -> list[bytes]:
     return [bodies[number] for number in range(len(messages))]
 
 
-def _exchange(port: int, messages: Iterable[bytes], clients: int) -> Iterator[tuple[int, bytes]]:
+def _exchange(port: int, messages: Iterable[bytes], clients: int) -> Generator[tuple[int, bytes]]:
     """(number of a message, body of its answer) as answers come; a connection that has one sends the next message."""
     selector, numbered = selectors.DefaultSelector(), enumerate(messages)
     waiting: dict[Connection, int] = {}
 
     def send(connection: Connection) -> None:
-        number, message = next(numbered, (-1, b""))
         waiting.pop(connection, None)
-        if message:
-            waiting[connection] = number
+        if (following := next(numbered, None)) is not None:
+            waiting[connection], message = following
             connection.send(message)
 
     connections = [Connection(port) for _ in range(clients)]

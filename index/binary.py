@@ -18,8 +18,8 @@ Buffers, for n rows of d components; `binary_code` says what they hold:
 |---|---|---|
 | `codes` | uint8 [ceil(n / 32), D / 8, 32], D = max(32 ceil(d / 32), 64) | D / 8 |
 | `factors` | float32 [ceil(n / 32), 2, 32] | 8 |
-| `planes` | uint64 [n, bits, ceil(D / 64)], where a second code is wanted | bits D / 8 |
-| `fine_factors` | float32 [n, 2], likewise | 8 |
+| `fine` | uint8 [n, 64 ceil(bits D / 512)], where a second code is wanted | bits D / 8 |
+| `fine_scales` | float32 [n], likewise | 4 |
 | `centre` | float32 [d] | |
 | `spread` | float32 [2] | |
 | `made` | int64 [5]: version of the coding, seed of the rotation, n, d, bits of the second code | |
@@ -99,7 +99,7 @@ class Binary:
             return self._flat.search(queries, k, params, live)
         z = NormalDist().inv_cdf(1.0 - (1.0 - min(params.recall, MAX_RECALL)) / k)
         if not params.rescore:
-            mode = FINE if len(self._codes.planes) else COARSE
+            mode = FINE if self._codes.bits else COARSE
             near, exact, compared = self._nearest(queries, bits, width, mode, z)
         elif params.oversampling is None:
             near, exact, compared = self._nearest(queries, bits, width, VECTORS, z)
@@ -153,7 +153,7 @@ class Binary:
 
     def memory_bytes(self) -> int:
         """Bytes of the buffers."""
-        return self._codes.nbytes if hasattr(self, "_codes") else 0
+        return sum(array.nbytes for array in self._codes.arrays().values()) if hasattr(self, "_codes") else 0
 
     def _coded(self, k: int, params: SearchParams) -> bool:
         """Whether a search looks at codes at all."""

@@ -2,7 +2,7 @@
 doi 10.1145/3654970).
 
 1. A row o is centred and rotated: z = rotate(o - c), c the mean of a sample of the rows. Its code b is the signs of z:
-   each bit is one for about half of the rows, and no two bits agree more often than chance lets them.
+   each bit is one for about half of the rows, and bits are correlated little, about as the vectors' directions are.
 2. For a query q, likewise y = rotate(q - c), <z, y> is estimated as s <b, y> with s = |z|^2 / |z|_1, which is right for
    y = z and unbiased over random rotations (section 3.2 there, as one factor). Its error is that of a random
    direction: about normal, of standard deviation

@@ -36,7 +36,7 @@ from vsearch.types import Bitset, FloatArray, IntArray
 from .binary_code import BLOCK, encode_query
 from .binary_scan import CONSTANTS, TILE, UNIT, near_row, near_rows
 from .coding import Codes
-from .fine_code import HALF, QUERY_BITS, encode_fine_query, product
+from .fine_code import encode_fine_query, product
 from .flat_scan import distance, scan_candidates
 from .jit import kernel
 from .simd import Int, prefetch, trailing_zeros
@@ -73,7 +73,8 @@ class Task(NamedTuple):
     # Of the queries of the group:
     tables: NDArray[np.uint8]
     constants: FloatArray
-    weights: NDArray[np.uint64]
+    weights: NDArray[np.int8]
+    steps: NDArray[np.uint8]
     waiting: IntArray  # rows, and beside them
     bounds: FloatArray
     estimates: FloatArray
@@ -145,7 +146,8 @@ def search_blocks(
         shifts,
         np.empty((most, 4 * codes.signs.shape[1]), np.uint8),
         np.empty((most, CONSTANTS), np.float32),
-        np.empty((most, QUERY_BITS, codes.planes.shape[2]), np.uint64),
+        np.empty((most, codes.fine.shape[1] * 8 // max(codes.bits, 1)), np.int8),
+        np.empty(codes.fine.shape[1] * 8 // max(codes.bits, 1), np.uint8),
         np.empty((most, WAITING), np.int64),
         np.empty((most, WAITING), np.float32),
         np.empty((most, WAITING), np.float32),
@@ -183,8 +185,8 @@ def _prepare(task: Task, start: Int, size: Int, z: float) -> None:
         constants[q, LIMIT] = task.keys[(start + q) * task.k]
         task.shifts[start + q] = shift
         task.counts[q, 0] = task.counts[q, 1] = 0
-        if codes.planes.shape[0] > 0:
-            step, bias = encode_fine_query(y, codes.planes.shape[1], task.weights[q])
+        if codes.bits > 0:
+            step, bias = encode_fine_query(y, codes.bits, task.weights[q])
             constants[q, STEP], constants[q, BIAS] = step, bias
             rounding = wide * step * step / 12.0  # a rounded component is off by up to half a step, evenly
             constants[q, FINE_MARGIN] = z * np.sqrt((length * np.float64(codes.spread[1])) ** 2 + rounding)
@@ -259,7 +261,7 @@ def _compare_best(task: Task, start: Int, first: Int, last: Int) -> int:
     estimates are below the worst key, the best first."""
     waiting, bounds, estimates, counts, mode = task.waiting, task.bounds, task.estimates, task.counts, task.mode
     rows, queries, squared, keys, ordinals, k = task.rows, task.queries, task.squared, task.keys, task.ordinals, task.k
-    fine, compared = task.codes.planes.shape[0] > 0, 0
+    fine, compared = task.codes.bits > 0, 0
     for q in range(first, last):
         seen, count, base = counts[q, 1], counts[q, 0], (start + q) * k
         row, bound = np.int64(-1), np.float32(0.0)  # the one found before, which meanwhile comes from memory
@@ -270,14 +272,14 @@ def _compare_best(task: Task, start: Int, first: Int, last: Int) -> int:
                     best, least = i, estimates[q, i]
             if row >= 0:
                 if fine:
-                    bound = max(bound, _fine_key(task.codes, task.constants, task.weights, mode, q, row))
+                    bound = max(bound, _fine_key(task.codes, task.constants, task.weights, task.steps, mode, q, row))
                 compared += _compare(
                     rows, queries, squared, mode, task.shifts, start + q, row, bound, keys, ordinals, k
                 )
             if best < 0:
                 break
             row, bound = waiting[q, best], bounds[q, best]
-            _fetch(rows, task.codes.planes, queries.shape[1], row)
+            _fetch(rows, task.codes.fine, queries.shape[1], row)
             count -= 1
             waiting[q, best], bounds[q, best] = waiting[q, count], bounds[q, count]
             estimates[q, best] = estimates[q, count]
@@ -304,16 +306,16 @@ def _compare_rest(task: Task, start: Int, first: Int, last: Int) -> int:
     still allow it; then none waits."""
     waiting, bounds, counts, mode = task.waiting, task.bounds, task.counts, task.mode
     rows, queries, squared, keys, ordinals, k = task.rows, task.queries, task.squared, task.keys, task.ordinals, task.k
-    fine, compared = task.codes.planes.shape[0] > 0, 0
+    fine, compared = task.codes.bits > 0, 0
     for q in range(first, last):
         base = (start + q) * k
         for i in range(counts[q, 0]):
             if i + AHEAD < counts[q, 0] and not bounds[q, i + AHEAD] > keys[base]:
-                _fetch(rows, task.codes.planes, queries.shape[1], waiting[q, i + AHEAD])
+                _fetch(rows, task.codes.fine, queries.shape[1], waiting[q, i + AHEAD])
             row, bound = waiting[q, i], bounds[q, i]
             if not bound > keys[base]:
                 if fine:
-                    bound = max(bound, _fine_key(task.codes, task.constants, task.weights, mode, q, row))
+                    bound = max(bound, _fine_key(task.codes, task.constants, task.weights, task.steps, mode, q, row))
                 compared += _compare(
                     rows, queries, squared, mode, task.shifts, start + q, row, bound, keys, ordinals, k
                 )
@@ -346,24 +348,29 @@ def _compare(
 
 @kernel
 def _fine_key(
-    codes: Codes, constants: FloatArray, weights: NDArray[np.uint64], mode: int, q: Int, row: Int
+    codes: Codes,
+    constants: FloatArray,
+    weights: NDArray[np.int8],
+    steps: NDArray[np.uint8],
+    mode: int,
+    q: Int,
+    row: Int,
 ) -> np.float32:
     """The estimate of a row's key by its second code, less a margin where the vector decides."""
-    factors, fine = codes.factors, codes.fine_factors
-    total = product(codes.planes, row, weights, q)
-    inner = constants[q, STEP] * np.float32(total - HALF * fine[row, 1] - constants[q, BIAS])
-    estimate = factors[row // BLOCK, 0, row % BLOCK] - fine[row, 0] * inner
-    margin = factors[row // BLOCK, 1, row % BLOCK] * constants[q, FINE_MARGIN] if mode == VECTORS else np.float32(0.0)
+    factors, block, r = codes.factors, row // BLOCK, row % BLOCK
+    total = product(codes.fine, row, codes.bits, weights, q, steps)
+    inner = constants[q, STEP] * np.float32(total - constants[q, BIAS])
+    estimate = factors[block, 0, r] - codes.fine_scales[row] * inner
+    margin = factors[block, 1, r] * constants[q, FINE_MARGIN] if mode == VECTORS else np.float32(0.0)
     return np.float32(estimate - margin)
 
 
 @kernel
-def _fetch(rows: NDArray[Any], planes: NDArray[np.uint64], d: Int, row: Int) -> None:
+def _fetch(rows: NDArray[Any], fine: NDArray[np.uint8], d: Int, row: Int) -> None:
     """Ask for what a row will soon be compared by: its second code, or its d components."""
-    if planes.shape[0] > 0:
-        size = planes.shape[1] * planes.shape[2]
-        for j in range(row * size, (row + 1) * size, LINE // 8):
-            prefetch(planes, j)
+    if fine.shape[0] > 0:
+        for j in range(row * fine.shape[1], (row + 1) * fine.shape[1], LINE):
+            prefetch(fine, j)
     else:
         for j in range(row * d, (row + 1) * d, LINE // rows.itemsize):
             prefetch(rows, j)

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import InvalidArgument
-from vsearch.types import Distance, FloatArray, Progress
+from vsearch.types import FINE_BITS, Distance, FloatArray, Progress
 
 from .base import Buffers
 from .binary_code import BLOCK, blocks, empty_codes, encode_rows
-from .fine_code import empty_planes, encode_fine
+from .fine_code import empty_fine, encode_fine
 from .jit import read_only
 from .rotation import random_signs
 from .threads import run_ranges
@@ -29,21 +29,22 @@ CHUNK: Final = 1_024  # rows worth a thread's while; a multiple of BLOCK
 
 
 class Codes(NamedTuple):
-    """What a search needs of n rows of d components; `planes` and `fine_factors` have no rows without a second code."""
+    """What a search needs of n rows of d components; `fine` and `fine_scales` have no rows without a second code."""
 
     codes: NDArray[np.uint8]
     factors: FloatArray
     centre: FloatArray
     signs: FloatArray
-    planes: NDArray[np.uint64]
-    fine_factors: FloatArray
+    fine: NDArray[np.uint8]
+    fine_scales: FloatArray
     spread: FloatArray  # float32 [2], of the first code and of the second
+    bits: int  # a component of the second code, 0 without one
 
     @classmethod
     def empty(cls, rows: int, d: int, bits: int) -> Codes:
         """Room for the codes of so many rows, with a second code of so many bits (0: none)."""
         centre, spread = np.zeros(d, np.float32), np.zeros(2, np.float32)
-        return cls(*empty_codes(rows, d), centre, random_signs(d, SEED), *empty_planes(rows, d, bits), spread)
+        return cls(*empty_codes(rows, d), centre, random_signs(d, SEED), *empty_fine(rows, d, bits), spread, bits)
 
     def train(self, vectors: NDArray[Any]) -> None:
         """Set centre and spread by samples of vectors [n, d], spaced evenly; the centre is the origin where there is
@@ -55,7 +56,7 @@ class Codes(NamedTuple):
                 mean = vectors[:: -(-n // MAX_SAMPLE)].mean(axis=0, dtype=np.float64).astype(np.float32)
                 self.centre[:] = mean if np.isfinite(np.dot(mean, mean)) else 0.0
             sample = vectors[:: -(-n // CHUNK)]
-            trial = Codes.empty(len(sample), d, self.planes.shape[1])._replace(centre=self.centre)
+            trial = Codes.empty(len(sample), d, self.bits)._replace(centre=self.centre)
             self.spread[:] = np.maximum(trial.put(sample, 0, "dot"), MIN_SPREAD)
 
     def put(self, rows: NDArray[Any], start: int, distance: Distance) -> tuple[float, float]:
@@ -63,25 +64,25 @@ class Codes(NamedTuple):
         exact, squared = read_only(np.ascontiguousarray(rows, np.float32)), distance == "l2"
         how = start, read_only(self.centre), self.signs, squared
         one, fine = encode_rows(exact, *how, self.codes, self.factors), 0.0
-        if self.planes.shape[1]:
-            fine = encode_fine(exact, *how, self.planes, self.fine_factors)
+        if self.bits:
+            fine = encode_fine(exact, *how, self.bits, self.fine, self.fine_scales)
         return float(one), float(fine)
 
     def first(self, rows: int) -> Codes:
         """The codes of the first rows; a block that they only begin is whole."""
         count = blocks(rows)
-        planes, fine_factors = self.planes[:rows], self.fine_factors[:rows]
-        codes, factors = self.codes[:count], self.factors[:count]
-        return self._replace(codes=codes, factors=factors, planes=planes, fine_factors=fine_factors)
+        codes, factors, fine, fine_scales = self.codes, self.factors, self.fine, self.fine_scales
+        codes, factors, fine, fine_scales = codes[:count], factors[:count], fine[:rows], fine_scales[:rows]
+        return self._replace(codes=codes, factors=factors, fine=fine, fine_scales=fine_scales)
 
     def frozen(self) -> Codes:
         """The same, read-only, as kernels take them."""
-        return Codes(**{name: read_only(array) for name, array in self._asdict().items()})
+        arrays: dict[str, Any] = {name: read_only(array) for name, array in self.arrays().items()}
+        return self._replace(**arrays)
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays but the signs, which are made anew."""
-        return sum(array.nbytes for array in self) - self.signs.nbytes
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What is stored, by name; the signs are made anew."""
+        return {name: getattr(self, name) for name in self._fields if name not in ("signs", "bits")}
 
 
 def encode(
@@ -108,9 +109,8 @@ def encode(
 
 def to_buffers(codes: Codes, rows: int) -> dict[str, NDArray[Any]]:
     """The named arrays that are stored for so many rows; what made them stands in `made`."""
-    buffers = {name: array for name, array in codes._asdict().items() if name != "signs"}
-    made = [VERSION, SEED, rows, len(codes.centre), codes.planes.shape[1]]
-    return {**buffers, "made": np.array(made, np.int64)}
+    made = [VERSION, SEED, rows, len(codes.centre), codes.bits]
+    return {**codes.arrays(), "made": np.array(made, np.int64)}
 
 
 def from_buffers(buffers: Buffers, rows: int, d: int) -> Codes:
@@ -120,22 +120,19 @@ def from_buffers(buffers: Buffers, rows: int, d: int) -> Codes:
     """
     made = buffers["made"].tolist()
     expected = [VERSION, SEED, rows, d]
-    if made[:4] != expected or len(made) != 5 or buffers["made"].dtype != np.int64:
+    if made[:4] != expected or len(made) != 5 or made[4] not in (0, *FINE_BITS) or buffers["made"].dtype != np.int64:
         message = f"the codes were made for {made[:4]}, not for {expected} (version, seed, rows, dimension)"
         raise InvalidArgument(message, "Build them anew")
-    empty = Codes.empty(0, d, made[4])
-    stored: dict[str, NDArray[Any]] = {name: buffers[name] for name in Codes._fields if name != "signs"}
-    codes = Codes(signs=empty.signs, **stored)
-    lengths = {"codes": blocks(rows), "factors": blocks(rows)}
-    if made[4]:
-        lengths |= {"planes": rows, "fine_factors": rows}
-    for name, array in codes._asdict().items():
-        wanted = getattr(empty, name)
-        shape = (lengths[name], *wanted.shape[1:]) if name in lengths else wanted.shape
-        if array.dtype != wanted.dtype or array.shape != shape:
-            message = f"{name} of the codes are {array.dtype} of shape {array.shape}, not {wanted.dtype} of {shape}"
+    codes = Codes.empty(0, d, made[4])
+    fine_rows = rows if codes.bits else 0
+    lengths = {"codes": blocks(rows), "factors": blocks(rows), "fine": fine_rows, "fine_scales": fine_rows}
+    for name, empty in codes.arrays().items():
+        array, shape = buffers[name], (lengths.get(name, len(empty)), *empty.shape[1:])
+        if array.dtype != empty.dtype or array.shape != shape:
+            message = f"{name} of the codes are {array.dtype} of shape {array.shape}, not {empty.dtype} of {shape}"
             raise InvalidArgument(message, "Build them anew")
-    return codes
+    stored: dict[str, Any] = {name: buffers[name] for name in codes.arrays()}
+    return codes._replace(**stored)
 
 
 class CodeStore:

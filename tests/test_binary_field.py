@@ -43,7 +43,7 @@ def agrees(docs: vsearch.Collection, least: float = 0.99, **options: Any) -> boo
 
 
 @pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
-@pytest.mark.parametrize("extra_bits", [0, 3])
+@pytest.mark.parametrize("extra_bits", [0, 4])
 def test_fresh_sealed_and_reopened(tmp_path: Path, metric: str, extra_bits: int) -> None:
     with vsearch.open(tmp_path / "db") as db:
         docs = fill(db, metric=metric, extra_bits=extra_bits)
@@ -133,7 +133,7 @@ def encode_seed() -> int:
 
 
 @pytest.mark.parametrize(
-    "options", [{"dim": 7}, {"dim": 8_193}, *({"dim": 8, "extra_bits": bits} for bits in (1, 9, -1, True, 2.5))]
+    "options", [{"dim": 7}, {"dim": 8_193}, *({"dim": 8, "extra_bits": bits} for bits in (1, 3, 9, -1, True, 2.5))]
 )
 def test_impossible_fields_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(vsearch.InvalidArgument):

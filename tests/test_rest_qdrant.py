@@ -284,3 +284,22 @@ def test_what_is_missing_is_named(ours: QdrantClient, missing: str) -> None:
         MISSING[missing](ours)
     assert caught.value.status_code == 501
     assert missing.encode() in caught.value.content
+
+
+def test_binary_quantization_is_an_index_of_one_bit_codes(ours: QdrantClient) -> None:
+    rows = np.random.default_rng(3).normal(size=(3_000, 16)).astype(np.float32)
+    binary = m.BinaryQuantization(binary=m.BinaryQuantizationConfig(always_ram=True))
+    ours.create_collection(
+        "binary",
+        vectors_config=m.VectorParams(size=16, distance=m.Distance.COSINE),
+        quantization_config=binary,
+        hnsw_config=m.HnswConfigDiff(m=0),
+    )
+    ours.upload_collection("binary", vectors=rows, ids=range(3_000))
+    assert ours.get_collection("binary").config.quantization_config == binary
+    exact = ours.query_points("binary", query=rows[5], search_params=m.SearchParams(exact=True))
+    for params in (None, m.SearchParams(quantization=m.QuantizationSearchParams(rescore=True, oversampling=8.0))):
+        found = ours.query_points("binary", query=rows[5], search_params=params)
+        assert [p.id for p in found.points] == [p.id for p in exact.points]
+        assert [p.score for p in found.points] == [p.score for p in exact.points]
+    ours.delete_collection("binary")

@@ -32,6 +32,7 @@ Bitset = NDArray[np.uint64]  # bit i of a set is bit (i & 63) of word (i >> 6)
 # Limits, each with its reason.
 MAX_DIM: Final = 65_536  # one float32 vector stays within 256 KiB
 MIN_BINARY_DIM: Final = 8  # with fewer components, vectors are hardly longer than their codes
+FINE_BITS: Final = (2, 4, 8)  # of a second code: a byte holds a whole number of components
 MAX_BINARY_DIM: Final = 8_192  # the sums of a code's lookups stay below 65,536
 MAX_COMPONENT: Final = 1e15  # magnitude of a component under dot and l2: sums of squares stay finite in float32
 MAX_ID_BYTES: Final = 1_024  # an id is a RocksDB key; longer keys bloat every block index
@@ -56,8 +57,7 @@ class Dense:
     none for the smallest.
     `dtype`: how components are stored, float32 or float16. `m`, `ef_construction`: the graph's degree (twice that on
     its lowest level) and the width of the search that finds a new vector's neighbours (Malkov and Yashunin 2018).
-    `extra_bits`: with binary, bits a component of a second code, which leaves fewer vectors to be read; 0 for none, or
-    2 to 8.
+    `extra_bits`: with binary, 2, 4 or 8 bits a component for a second code, which leaves fewer vectors to be read.
 
     Raises InvalidArgument for a value out of range.
     """
@@ -85,8 +85,8 @@ class Dense:
         good = self.index != "binary" or MIN_BINARY_DIM <= self.dim <= MAX_BINARY_DIM
         hint = f"Use {MIN_BINARY_DIM} to {MAX_BINARY_DIM}, or index='auto'"
         need(good, f"dim is {self.dim} with index='binary'", hint)
-        good = whole(self.extra_bits) and (self.extra_bits == 0 or 2 <= self.extra_bits <= 8)
-        need(good, f"extra_bits is {self.extra_bits!r}", "Use 0, or 2 to 8")
+        good = whole(self.extra_bits) and self.extra_bits in (0, *FINE_BITS)
+        need(good, f"extra_bits is {self.extra_bits!r}", "Use 0, 2, 4 or 8")
         need(self.dtype in ("float32", "float16"), f"unknown dtype {self.dtype!r}", "Use float32 or float16")
         need(whole(self.m) and 2 <= self.m <= 128, f"m is {self.m!r}", "Use an integer from 2 to 128")
         good = whole(self.ef_construction) and 8 <= self.ef_construction <= 4096

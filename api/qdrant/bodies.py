@@ -23,6 +23,9 @@ Filter = Annotated[
     Field(description="Clauses must, should, must_not and min_should, of conditions on payloads and ids."),
 ]
 Payload = dict[str, Any]
+Quantization = Annotated[
+    Any, Field(description='With "binary" in it, an index of one-bit codes is made; all else is taken and ignored.')
+]
 Hint = Annotated[Any, Field(description="Taken and ignored: there is nothing to tune here.")]
 Missing = Annotated[Any, Field(description="Not supported: must be left out or null.")]
 Vector = Annotated[list[float], Field(max_length=MAX_DIM)]
@@ -71,7 +74,7 @@ class VectorParams(Body):
     size: int = Field(ge=1, le=MAX_DIM)
     distance: Literal["Cosine", "Dot", "Euclid", "Manhattan"]
     hnsw_config: HnswConfig | None = None
-    quantization_config: Hint = None
+    quantization_config: Quantization = None
     on_disk: Hint = None
     memory: Hint = None
     datatype: Literal["float32", "float16", "uint8"] | None = None
@@ -91,7 +94,7 @@ class CreateCollection(Body):
     id_tracker: Hint = None
     wal_config: Hint = None
     optimizers_config: Hint = None
-    quantization_config: Hint = None
+    quantization_config: Quantization = None
     strict_mode_config: Missing = None
     metadata: Missing = None
 

@@ -69,7 +69,10 @@ def get_collection(call: Call[None, None]) -> Any:
     stats = docs.stats()
     waiting = any(not segment["sealed"] and segment["rows"] for segment in stats["segments"])
     indexed = sum(
-        segment["live"] for segment in stats["segments"] for kind in segment["indexes"].values() if kind == "hnsw"
+        segment["live"]
+        for segment in stats["segments"]
+        for kind in segment["indexes"].values()
+        if segment["sealed"] and kind != "flat"
     )
     vectors = {name: _vector_params(field) for name, field in docs.schema.items()}
     first = next(iter(docs.schema.values()))
@@ -90,7 +93,7 @@ def get_collection(call: Call[None, None]) -> Any:
             "hnsw_config": {"m": first.m, "ef_construct": first.ef_construction, "full_scan_threshold": 10_000},
             "optimizer_config": OPTIMIZERS,
             "wal_config": WAL,
-            "quantization_config": None,
+            "quantization_config": {"binary": {"always_ram": True}} if first.index == "binary" else None,
         },
         "payload_schema": {
             path: {"data_type": kind if kind in SCHEMA_TYPES else DEFAULT_TYPE, "points": stats["points"]}
@@ -118,7 +121,7 @@ def create_collection(call: Call[bodies.CreateCollection, Any]) -> Any:
     if not body.vectors:
         raise InvalidArgument("the collection has no vectors", 'Give "vectors": {"size": 384, "distance": "Cosine"}')
     given = {UNNAMED: body.vectors} if isinstance(body.vectors, bodies.VectorParams) else body.vectors
-    fields = {name: _field(name, params, body.hnsw_config) for name, params in given.items()}
+    fields = {name: _field(name, params, body) for name, params in given.items()}
     call.db.create_collection(call.names["collection"], fields)
     return True
 
@@ -210,20 +213,23 @@ def _aliases(pairs: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
     return [{"alias_name": alias, "collection_name": name} for alias, name in pairs]
 
 
-def _field(name: str, params: bodies.VectorParams, common: bodies.HnswConfig | None) -> Dense:
+def _field(name: str, params: bodies.VectorParams, common: bodies.CreateCollection) -> Dense:
     refuse_missing(params, f"a vector {name!r}")
     if params.distance not in METRICS:
         raise NotSupported(f"the distance {params.distance} is not supported", f"Use one of {', '.join(METRICS)}")
     if params.datatype == "uint8":
         raise NotSupported("vectors of uint8 are not supported", "Use float32 or float16")
     options: dict[str, Any] = {}
-    for config in (common, params.hnsw_config):
+    for config in (common.hnsw_config, params.hnsw_config):
         if config is not None and config.m is not None:
             options |= {"index": "auto", "m": config.m} if config.m else {"index": "flat"}
         if config is not None and config.ef_construct is not None:
             options["ef_construction"] = config.ef_construct
     if options.get("index") == "flat":
         options.pop("m", None)
+    quantization = params.quantization_config or common.quantization_config
+    if isinstance(quantization, dict) and quantization.get("binary") is not None and Dense(params.size).coded:
+        options["index"] = "binary"
     return Dense(params.size, metric=METRICS[params.distance], dtype=params.datatype or "float32", **options)  # type: ignore[arg-type]
 
 
