@@ -51,8 +51,8 @@ class Neighbours(NamedTuple):
 class Reader(Protocol):
     """Searches the vectors of one segment.
 
-    Constructed as `Reader(vectors, buffers, distance, threads)`: vectors [n, d] float32 or float16 (read-only, may be
-    memory-mapped), the buffers that `build` made, the distance, and how many threads one batch may use.
+    Constructed as `Reader(vectors, buffers, distance, threads)`: vectors [n, d] float32, float16 or int8 (read-only,
+    may be memory-mapped), the buffers that `build` made, the distance, and how many threads one batch may use.
     """
 
     kind: ClassVar[str]

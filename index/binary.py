@@ -68,7 +68,7 @@ def build(
 
 
 class Binary:
-    """Search over vectors [n, d], float32 or float16, by codes; without buffers it codes them itself.
+    """Search over vectors [n, d], float32, float16 or int8, by codes; without buffers it codes them itself.
 
     Raises InvalidArgument for buffers of other vectors, of another coding, or cut short.
     """

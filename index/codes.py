@@ -52,7 +52,7 @@ def stride(d: int) -> int:
 def encode(
     vectors: NDArray[Any], distance: Distance, threads: int = 1
 ) -> tuple[NDArray[np.uint8], FloatArray, FloatArray]:
-    """codes uint8 [n, stride], scales float32 [n, 2] and mean float32 [d] of vectors [n, d], float32 or float16."""
+    """codes uint8 [n, stride], scales float32 [n, 2] and mean float32 [d] of vectors [n, d] of any stored dtype."""
     n, d = vectors.shape
     squared = distance == "l2"
     mean = np.zeros(d, dtype=np.float32)

@@ -45,7 +45,7 @@ def build(
 
 
 class Flat:
-    """Exact search over vectors [n, d], float32 or float16; n may be 0. See `base.Reader`.
+    """Exact search over vectors [n, d], float32, float16 or int8; n may be 0. See `base.Reader`.
 
     Raises InvalidArgument for vectors of another dtype or shape.
     """
@@ -153,9 +153,9 @@ def elements(vectors: NDArray[Any]) -> NDArray[Any]:
     Always read-only, because a kernel is compiled once for arrays that can be written and once for those that cannot.
     Raises InvalidArgument for another dtype or shape.
     """
-    if vectors.ndim != 2 or vectors.dtype not in (np.float32, np.float16):
+    if vectors.ndim != 2 or vectors.dtype not in (np.float32, np.float16, np.int8):
         raise InvalidArgument(
-            f"vectors are {vectors.dtype} of shape {vectors.shape}", "Use a float32 or float16 array [n, d]"
+            f"vectors are {vectors.dtype} of shape {vectors.shape}", "Use a float32, float16 or int8 array [n, d]"
         )
     flat = np.ascontiguousarray(vectors).reshape(-1)
     return read_only(flat.view(np.uint16) if flat.dtype == np.float16 else flat)

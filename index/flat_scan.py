@@ -65,7 +65,7 @@ def scan_rows(
 ) -> None:
     """Offer the live rows of the words [first, last) of `live` to the heaps [nq, k] of queries [nq, d].
 
-    rows is flat, float32 or the bits of float16.
+    rows is flat: float32, int8, or the bits of float16.
     """
     (nq, d), k = queries.shape, distances.shape[1]
     flat_distances, flat_ordinals = distances.reshape(-1), ordinals.reshape(-1)

@@ -161,7 +161,7 @@ def _length(rows: NDArray[Any]) -> NDArray[np.float64]:
 
 
 class Hnsw:
-    """Approximate search over vectors [n, d], float32 or float16, and the buffers of `build`. See `base.Reader`.
+    """Approximate search over vectors [n, d], float32, float16 or int8, and the buffers of `build`. See `base.Reader`.
 
     Raises InvalidArgument for vectors or buffers of other shapes or dtypes.
     """

@@ -338,7 +338,7 @@ def find_twins(vectors: NDArray[Any], threads: int = 1) -> NDArray[np.int32]:
     """The next row with an equal vector, or -1: int32 [n], or [0] if no two are equal. vectors [n, d]."""
     n, d = vectors.shape
     words = elements(vectors)
-    words = words.view(np.uint32) if words.dtype == np.float32 else words
+    words = words.view(f"u{words.itemsize}")
     hashes = np.empty(n, np.uint64)
 
     def some(first: int, last: int) -> None:

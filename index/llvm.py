@@ -25,7 +25,7 @@ FEATURES: Final = frozenset(_TARGET.split(","))  # "+avx2", ...: what kernels ar
 LANES: Final = 16
 i1, i8, i16, i32, i64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 f32 = ir.FloatType()
-floats, ints, shorts = (ir.VectorType(element, LANES) for element in (f32, i32, i16))
+floats, ints, shorts, small = (ir.VectorType(element, LANES) for element in (f32, i32, i16, i8))
 
 
 def replace(function: Callable[..., Any], typing: Callable[..., Any], lower: Lower) -> None:
@@ -75,7 +75,7 @@ def store(builder: Any, vector: Any, pointer: Any) -> None:
 
 
 def masked_load(builder: Any, pointer: Any, vector: Any, mask: Any) -> Any:
-    """A vector of 16 floats or shorts; memory is touched only for the lanes in the mask, the others are 0."""
+    """A vector of 16 floats, shorts or bytes; memory is touched only for the lanes in the mask, the others are 0."""
     pointer = builder.bitcast(pointer, vector.as_pointer())
     name = f"llvm.masked.load.{_suffix(vector)}.p0"
     call = declare(builder, vector, name, pointer.type, i32, mask.type, vector)

@@ -3,7 +3,7 @@
 The float loops take 64 elements a turn into 4 independent accumulators of 16 lanes, so that the additions of one do
 not wait for those of another; up to three more vectors and a masked one take the rest, so any dimension will do.
 Half-precision rows come as uint16 views of their float16 arrays, because numba has no float16 on processors; where
-the processor cannot convert them, integer instructions do, with the same result.
+the processor cannot convert them, integer instructions do, with the same result. Rows of int8 come as they are.
 
 The 8-bit dot product is `vpdpbusd` where the processor has AVX-512 VNNI, elsewhere widening multiplications that LLVM
 turns into `vpmaddwd`. Integers: the same result everywhere.
@@ -44,6 +44,7 @@ from .llvm import (
     number,
     shorts,
     signature,
+    small,
     types,
 )
 
@@ -60,7 +61,7 @@ Int = int | np.integer[Any]
 def dot_f32(a: NDArray[Any], start_a: Int, b: FloatArray, start_b: Int, d: Int) -> np.float32:
     """Inner product of a[start_a : start_a + d] and b[start_b : start_b + d], in float32.
 
-    a is float32, or uint16 holding the bits of float16; b is float32.
+    a is float32, int8, or uint16 holding the bits of float16; b is float32.
     """
     return np.float32(np.dot(_row(a, start_a, d), _row(b, start_b, d)))
 
@@ -107,14 +108,21 @@ def _row(array: NDArray[Any], start: Int, d: Int) -> FloatArray:
 # How it is compiled.
 
 
+def stored_as(dtype: Any) -> Any:
+    """The vector that 16 components of a row are, by the dtype of its array."""
+    return {types.float32: floats, types.uint16: shorts, types.int8: small}[dtype]
+
+
 def widen(builder: Any, stored: Any) -> Any:
-    """<16 x float> from itself, or from <16 x i16> that hold float16 bits.
+    """<16 x float> from itself, from <16 x i8>, or from <16 x i16> that hold float16 bits.
 
     Without hardware: the exponent and mantissa, moved into place, are a float too small by 2 ** 112, which also puts
     subnormals right; an infinite or NaN exponent is then set by hand.
     """
     if stored.type == floats:
         return stored
+    if stored.type == small:
+        return builder.sitofp(builder.sext(stored, ints), floats)
     if HAS_HALF:
         return builder.fpext(builder.bitcast(stored, ir.VectorType(ir.HalfType(), LANES)), floats)
 
@@ -132,7 +140,7 @@ def widen(builder: Any, stored: Any) -> Any:
 
 
 def _float_typing(a: Any, start_a: Any, b: Any, start_b: Any, d: Any) -> Any:
-    a, b = array_of(a, types.float32, types.uint16), array_of(b, types.float32)
+    a, b = array_of(a, types.float32, types.uint16, types.int8), array_of(b, types.float32)
     return signature(types.float32, a, types.int64, b, types.int64, types.int64)
 
 
@@ -140,7 +148,7 @@ def _float_lowering(squared: bool) -> Lower:
     """Lowering of `dot_f32`, or of `l2_f32` when squared."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        stored = shorts if sig.args[0].dtype == types.uint16 else floats
+        stored = stored_as(sig.args[0].dtype)
         x, y = (element(context, builder, sig, args, i, args[i + 1]) for i in (0, 2))
         sums = [cgutils.alloca_once_value(builder, llvm.constant(floats, 0.0)) for _ in range(BLOCK // LANES)]
 

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from vsearch.types import FloatArray
 
 from . import llvm
-from .llvm import FEATURES, LANES, array_of, element, floats, i16, i32, i64, number, shorts, signature, types
-from .simd import Int, widen
+from .llvm import FEATURES, LANES, array_of, element, floats, i16, i32, i64, number, signature, types
+from .simd import Int, stored_as, widen
 
 # As many rows as the machine's registers can sum up at once. With 32 wide registers every broadcast is part of a
 # multiplication; several vectors of queries a row would need registers for the broadcasts too, and LLVM then spills.
@@ -34,7 +34,7 @@ WIDTH: Final = LANES
 def place_row(rows: NDArray[Any], start: Int, d: Int, tile: FloatArray, row: Int) -> float:
     """Copy rows[start : start + d] to row number `row` of a tile; its squared length, float32.
 
-    rows is float32, or uint16 holding the bits of float16; tile float32 [ceil(d / 16) * ROWS * 16].
+    rows is float32, int8, or uint16 holding the bits of float16; tile float32 [ceil(d / 16) * ROWS * 16].
     """
     flat = rows.reshape(-1)[start : start + d]
     values = np.zeros(-(-int(d) // LANES) * LANES, np.float32)
@@ -70,12 +70,12 @@ def near_tile(
 
 
 def _place_typing(rows: Any, start: Any, d: Any, tile: Any, row: Any) -> Any:
-    rows, tile = array_of(rows, types.float32, types.uint16), array_of(tile, types.float32)
+    rows, tile = array_of(rows, types.float32, types.uint16, types.int8), array_of(tile, types.float32)
     return signature(types.float32, rows, types.int64, types.int64, tile, types.int64)
 
 
 def _place_lowering(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    stored = shorts if sig.args[0].dtype == types.uint16 else floats
+    stored = stored_as(sig.args[0].dtype)
     source = element(context, builder, sig, args, 0, args[1])
     target = element(context, builder, sig, args, 3, builder.mul(args[4], number(LANES)))
     length = llvm.cgutils.alloca_once_value(builder, llvm.constant(floats, 0.0))

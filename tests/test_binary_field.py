@@ -30,10 +30,10 @@ def fill(db: vsearch.Database, name: str = "docs", **options: Any) -> vsearch.Co
     return docs
 
 
-def agrees(docs: vsearch.Collection, least: float = 0.99, **options: Any) -> bool:
+def agrees(docs: vsearch.Collection, least: float = 0.99, queries: np.ndarray = Q, **options: Any) -> bool:
     """Whether searches find nearly all that exact ones find, and score it equally."""
-    found = docs.search_batch(Q, limit=10, **options)
-    exact = docs.search_batch(Q, limit=10, params=EXACT, **options)
+    found = docs.search_batch(queries, limit=10, **options)
+    exact = docs.search_batch(queries, limit=10, params=EXACT, **options)
     for ours, true in zip(found, exact, strict=True):
         scores = dict(zip(true.point_ids, true.scores.tolist(), strict=True))
         assert len(ours) == len(true)
@@ -138,6 +138,29 @@ def encode_seed() -> int:
 def test_impossible_fields_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(vsearch.InvalidArgument):
         vsearch.Dense(**options, index="binary")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("index", ["flat", "hnsw", "binary"])
+@pytest.mark.parametrize("metric", ["dot", "l2"])
+def test_vectors_of_int8(tmp_path: Path, index: Any, metric: Any) -> None:
+    whole = np.rint(X * 127)
+    with vsearch.open(tmp_path / "db") as db:
+        docs = db.create_collection("docs", fields={"v": vsearch.Dense(D, metric=metric, index=index, dtype="int8")})
+        docs.upsert(range(N), vectors={"v": whole})
+        assert agrees(docs, 0.9, 127 * Q)
+        docs.optimize()
+    with vsearch.open(tmp_path / "db") as db:
+        docs = db.collection("docs")
+        assert agrees(docs, 0.9, 127 * Q)
+        expected = whole @ Q[0] if metric == "dot" else -np.linalg.norm(whole - Q[0], axis=1)
+        hits = docs.search(Q[0], params=EXACT, with_vectors=True)
+        assert hits.scores == pytest.approx(np.sort(expected)[::-1][:10], rel=1e-5)
+        assert (hits[0].vectors or {})["v"].tolist() == whole[int(hits[0].id)].tolist()
+        for wrong in (0.5, 128, -129, np.nan):
+            with pytest.raises(vsearch.InvalidArgument):
+                docs.upsert([1], vectors={"v": np.full((1, D), wrong)})
+    with pytest.raises(vsearch.InvalidArgument, match="cosine"):
+        vsearch.Dense(D, dtype="int8")
 
 
 def test_bad_queries_are_refused(db: vsearch.Database) -> None:

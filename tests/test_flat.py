@@ -153,3 +153,18 @@ def test_mapped_and_uneven_vectors(tmp_path: Any) -> None:
     expected = Flat(vectors, {}, "dot").search(vectors[:3], 5, DEFAULT)
     same(Flat(np.load(tmp_path / "v.npy", mmap_mode="r"), {}, "dot").search(vectors[:3], 5, DEFAULT), expected)
     same(Flat(np.asfortranarray(vectors), {}, "dot").search(vectors[:3], 5, DEFAULT), expected)
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "binary"])
+@pytest.mark.parametrize("distance", ["dot", "l2"])
+@pytest.mark.parametrize("d", [8, 33, 96])
+def test_rows_of_int8(kind: str, distance: Any, d: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    vectors = rng.integers(-128, 128, (1_500, d)).astype(np.int8)
+    vectors[7], vectors[8] = -128, 127
+    queries = rng.normal(size=(12, d)).astype(np.float32)
+    reader = registry.reader(kind)(vectors, registry.builder(kind)(vectors, distance, {"m": 8}), distance)
+    for some in (queries, queries[:1]):
+        for exact in (True, False):
+            found = reader.search(some, 9, SearchParams(exact=exact, recall=0.99))
+            check_neighbours(found, vectors, some, 9, distance, exact=exact)

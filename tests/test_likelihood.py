@@ -104,6 +104,25 @@ def test_scores_thresholds_segments_and_filters(db: vsearch.Database, index: Any
     assert docs.explain(query, params=PROBABILITY, analyze=True).steps
 
 
+def test_each_query_of_a_batch_is_scored_by_its_own_distances(db: vsearch.Database) -> None:
+    vectors, queries = np.split(clustered(np.random.default_rng(6), 304, 8), [300])
+    docs = db.create_collection("docs", fields={"v": vsearch.Dense(8)})
+    docs.upsert(range(300), vectors={"v": vectors})
+    for query, hits in zip(queries, docs.search_batch(queries, params=PROBABILITY), strict=True):
+        assert hits.scores.tolist() == docs.search(query, params=PROBABILITY).scores.tolist()
+
+
+def test_points_that_lack_the_field_are_not_compared_with(db: vsearch.Database) -> None:
+    vectors, (query,) = np.split(clustered(np.random.default_rng(7), 201, 8), [200])
+    docs = db.create_collection("docs", fields={"a": vsearch.Dense(8), "b": vsearch.Dense(8)})
+    docs.upsert(range(200), vectors={"a": vectors, "b": [v if i % 4 == 0 else None for i, v in enumerate(vectors)]})
+    alone = db.create_collection("alone", fields={"b": vsearch.Dense(8)})
+    alone.upsert(range(0, 200, 4), vectors={"b": vectors[::4]})
+    hits = docs.search(query, using="b", params=PROBABILITY)
+    assert len(hits) == 10
+    assert hits.scores.tolist() == alone.search(query, params=PROBABILITY).scores.tolist()
+
+
 def test_empty_and_absent(db: vsearch.Database) -> None:
     docs = db.create_collection("docs", fields={"a": vsearch.Dense(2), "b": vsearch.Dense(2)})
     assert len(docs.search([1, 0], using="a", params=PROBABILITY)) == 0

@@ -114,7 +114,7 @@ def _prepared(
     """For each source that has rows: its number, its step, and the rows that may be found (None: all)."""
     now = now_ms()
     field = state.schema[leg.field]
-    component_bytes = 2 if field.dtype == "float16" else 4
+    component_bytes = np.dtype(field.dtype).itemsize
     for number, source in enumerate(view.sources):
         if source.rows == 0:
             continue

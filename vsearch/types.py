@@ -54,9 +54,9 @@ class Dense:
 
     `dim`: components of a vector. `metric`: cosine (vectors are normalised when they are stored), dot or l2.
     `index`: the kind built for sealed segments; auto builds hnsw for large segments, binary for small ones and
-    none for the smallest.
-    `dtype`: how components are stored, float32 or float16. `m`, `ef_construction`: the graph's degree (twice that on
-    its lowest level) and the width of the search that finds a new vector's neighbours (Malkov and Yashunin 2018).
+    none for the smallest. `dtype`: how components are stored: float32, float16, or int8 (whole numbers from -128 to
+    127, not under cosine). `m`, `ef_construction`: the graph's degree (twice that on its lowest level) and the width of
+    the search that finds a new vector's neighbours (Malkov and Yashunin 2018).
     `extra_bits`: with binary, 2, 4 or 8 bits a component for a second code, which leaves fewer vectors to be read.
 
     Raises InvalidArgument for a value out of range.
@@ -65,7 +65,7 @@ class Dense:
     dim: int
     metric: Metric = "cosine"
     index: IndexKind = "auto"
-    dtype: Literal["float32", "float16"] = "float32"
+    dtype: Literal["float32", "float16", "int8"] = "float32"
     m: int = 16
     ef_construction: int = 200
     extra_bits: int = 0
@@ -87,7 +87,10 @@ class Dense:
         need(good, f"dim is {self.dim} with index='binary'", hint)
         good = whole(self.extra_bits) and self.extra_bits in (0, *FINE_BITS)
         need(good, f"extra_bits is {self.extra_bits!r}", "Use 0, 2, 4 or 8")
-        need(self.dtype in ("float32", "float16"), f"unknown dtype {self.dtype!r}", "Use float32 or float16")
+        dtypes = ("float32", "float16", "int8")
+        need(self.dtype in dtypes, f"unknown dtype {self.dtype!r}", "Use float32, float16 or int8")
+        good = self.dtype != "int8" or self.metric != "cosine"
+        need(good, "int8 vectors cannot be normalised, as cosine needs", "Use metric='dot' or 'l2', or float16")
         need(whole(self.m) and 2 <= self.m <= 128, f"m is {self.m!r}", "Use an integer from 2 to 128")
         good = whole(self.ef_construction) and 8 <= self.ef_construction <= 4096
         need(good, f"ef_construction is {self.ef_construction!r}", "Use an integer from 8 to 4096")

@@ -60,7 +60,10 @@ def stored_vectors(name: str, field: Dense, values: Any, n: int) -> tuple[NDArra
             )
         if matrix.shape[1] != field.dim:
             raise DimensionMismatch(f"{what} have dimension {matrix.shape[1]}", f"The field has dimension {field.dim}")
-    stored = _ready(what, field, matrix, present).astype(field.dtype, copy=False)
+    ready = _ready(what, field, matrix, present)
+    if field.dtype == "int8" and not ((ready == np.rint(ready)) & (ready >= -128) & (ready <= 127)).all():
+        raise InvalidArgument(f"{what} are not all whole numbers from -128 to 127", "Scale and round them")
+    stored = ready.astype(field.dtype, copy=False)
     if field.dtype == "float16" and not np.isfinite(stored).all():
         raise InvalidArgument(f"{what} hold values above 65,504", "Scale them, or use dtype='float32'")
     return np.ascontiguousarray(stored), present
