@@ -73,16 +73,10 @@ def encode_rows(
     """Write the codes and factors of rows [m, d], as the numbers `start` and on; returns their spread."""
     wide = signs.shape[1]
     z, other = np.empty(wide, np.float32), np.empty(wide, np.float32)
-    length_centre = 0.0
-    for i in range(centre.shape[0]):
-        length_centre += np.float64(centre[i]) * np.float64(centre[i])
-    missed = 0.0
+    length_centre, missed = inner_product(centre, centre), 0.0
     for r in range(rows.shape[0]):
         inner = centred(rows[r], centre, signs, z, other)
-        sum_, square = 0.0, 0.0
-        for i in range(wide):
-            sum_ += abs(np.float64(z[i]))
-            square += np.float64(z[i]) * np.float64(z[i])
+        sum_, square = norms(z)
         block, row = (start + r) // BLOCK, (start + r) % BLOCK
         place = 2 * (row & 15) + (row >> 4)
         for j in range(wide >> 3):
@@ -102,13 +96,30 @@ def encode_rows(
 def centred(vector: FloatArray, centre: FloatArray, signs: FloatArray, z: FloatArray, other: FloatArray) -> float:
     """Write rotate(vector - centre) into z; returns <vector, centre>. `other` is scratch as long as z."""
     d = vector.shape[0]
-    inner = 0.0
     for i in range(d):
         z[i] = vector[i] - centre[i]
-        inner += np.float64(vector[i]) * np.float64(centre[i])
     z[d:] = 0.0
     rotate(z, other, signs)
-    return inner
+    return float(inner_product(vector, centre))
+
+
+@kernel(fastmath={"reassoc"})  # any order of additions, so that they are vector operations
+def inner_product(a: FloatArray, b: FloatArray) -> float:
+    """<a, b>, summed up in float64, where no square of a float32 overflows."""
+    total = 0.0
+    for i in range(len(a)):
+        total += np.float64(a[i]) * np.float64(b[i])
+    return total
+
+
+@kernel(fastmath={"reassoc"})
+def norms(z: FloatArray) -> tuple[float, float]:
+    """(|z|_1, |z|^2), likewise."""
+    sum_, square = 0.0, 0.0
+    for value in z:
+        sum_ += abs(np.float64(value))
+        square += np.float64(value) * np.float64(value)
+    return sum_, square
 
 
 @kernel

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from vsearch.types import FloatArray
 
-from .binary_code import centred
+from .binary_code import centred, norms
 from .jit import kernel
 from .rotation import width
 from .simd import BLOCK, Int, dot_u8s8
@@ -59,10 +59,7 @@ def encode_fine(
     missed = 0.0
     for r in range(rows.shape[0]):
         centred(rows[r], centre, signs, z, other)
-        sum_, square = 0.0, 0.0
-        for i in range(wide):
-            sum_ += abs(np.float64(z[i]))
-            square += np.float64(z[i]) * np.float64(z[i])
+        sum_, square = norms(z)
         step = STEPS[bits] * np.sqrt(square / wide)
         inverse = 1.0 / step if step > 0.0 else 0.0
         fine[start + r, :] = np.uint8(0)

@@ -44,14 +44,14 @@ def kernel(function: Function) -> Function: ...
 
 
 @overload
-def kernel(*, fastmath: bool = False) -> Callable[[Function], Function]: ...
+def kernel(*, fastmath: bool | set[str] = False) -> Callable[[Function], Function]: ...
 
 
-def kernel(function: Any = None, *, fastmath: bool = False) -> Any:
+def kernel(function: Any = None, *, fastmath: bool | set[str] = False) -> Any:
     """Compile a function: arrays and numbers in, numbers out, no Python objects. Used as `@kernel` or with settings.
 
-    `fastmath` lets LLVM reorder float arithmetic and assume that there are no NaN and infinities. It is stated where
-    it is used, because it is wrong for kernels that compare with +inf.
+    `fastmath` lets LLVM reorder float arithmetic and assume that there are no NaN and infinities; or only what a set of
+    its flags says. It is stated where it is used, because it is wrong for kernels that compare with +inf.
     """
 
     def decorate(function: Function) -> Function:

@@ -26,6 +26,7 @@ from vsearch.types import FloatArray
 from .jit import kernel, read_only
 
 LEAST_WIDTH: Final = 64
+LANES: Final = 16  # a window is a multiple of it
 ROUNDS: Final = 4  # with fewer, a vector of a single component is not yet spread
 
 
@@ -53,36 +54,45 @@ def rotate(vector: FloatArray, other: FloatArray, signs: FloatArray) -> None:
     """Rotate float32 [width] in place; `other` is scratch of the same length, `signs` as `random_signs` makes them."""
     wide = signs.shape[1]
     window = _window(wide)
-    stages = 0
-    while 1 << stages < window:
-        stages += 1
     for number in range(signs.shape[0]):
         for i in range(wide):
             vector[i] *= signs[number, i]
         start = _start(number, wide, window)
-        for stage in range(stages):
-            if stage & 1:
-                _butterflies(other, 0, vector, start, window >> 1)
-            else:
-                _butterflies(vector, start, other, 0, window >> 1)
-        if stages & 1:
-            for i in range(window):
-                vector[start + i] = other[i]
+        _transform(vector[start : start + window], other[:window])
         if window < wide:
             half = wide >> 1
-            for i in range(half):
-                low, high = vector[i], vector[half + i]
-                vector[i], vector[half + i] = low + high, low - high
+            _butterfly(vector[:half], vector[half:])
 
 
 @kernel
-def _butterflies(source: FloatArray, start: int, target: FloatArray, begin: int, half: int) -> None:
-    """One stage of the transform, the same for all stages: neighbours are added into the first half and subtracted
-    into the second (Pease 1968, J. ACM 15(2))."""
-    for i in range(half):
-        low, high = source[start + 2 * i], source[start + 2 * i + 1]
-        target[begin + i] = low + high
-        target[begin + half + i] = low - high
+def _transform(vector: FloatArray, other: FloatArray) -> None:
+    """A Walsh-Hadamard transform, up to the order of the components, which does not matter here: all strides of LANES
+    and more, then the same for what was the lower part of the index. So every inner loop is a vector operation."""
+    rows = len(vector) // LANES
+    _strides(vector, LANES)
+    for lane in range(LANES):
+        for row in range(rows):
+            other[lane * rows + row] = vector[row * LANES + lane]
+    _strides(other, rows)
+    vector[:] = other
+
+
+@kernel
+def _strides(vector: FloatArray, least: int) -> None:
+    """Replace components by their sums and differences, for every stride from half the length down to `least`."""
+    stride = len(vector) >> 1
+    while stride >= least:
+        for begin in range(0, len(vector), 2 * stride):
+            _butterfly(vector[begin : begin + stride], vector[begin + stride : begin + 2 * stride])
+        stride >>= 1
+
+
+@kernel
+def _butterfly(a: FloatArray, b: FloatArray) -> None:
+    """Replace both vectors by their sum and difference."""
+    for i in range(len(a)):
+        low, high = a[i], b[i]
+        a[i], b[i] = low + high, low - high
 
 
 @kernel

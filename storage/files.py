@@ -227,6 +227,15 @@ def map_file(path: Path) -> Any:
         raise Corruption(f"{path} cannot be read: {error}", DAMAGED_HINT) from error
 
 
+def overwrite(path: Path, at: int, data: bytes) -> None:
+    """Bytes of a file replaced in place, from byte `at` on, and synced. Raises DurabilityError when the disk refuses."""
+    with _durable(path, "write"), open(path, "r+b") as file:
+        file.seek(at)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def digest(data: Any) -> int:
     """xxh3 (64 bits) of a buffer, in pieces: other threads run meanwhile, and Ctrl-C is heard."""
     whole = memoryview(data)

@@ -36,7 +36,7 @@ from rocksdict import (
 from vsearch.errors import DurabilityError, InvalidArgument, NotFound, ReadOnly, VSearchError
 from vsearch.types import Durability
 
-from . import failpoints, files, keys, stamp, tuning
+from . import failpoints, files, keys, logs, stamp, tuning
 from .calls import Calls, refusal, translate
 from .cursor import Cursor, rows_of
 from .mirror import Mirror, belongs, size_of
@@ -152,9 +152,11 @@ class Engine:
         options = {family: tuning.family_options(family, self._cache) for family in FAMILIES}
         try:
             if self.read_only:
+                logs.check(self.path)
                 self._mirror = Mirror(self.path, options)
                 self._attach(self._mirror.follow(None))
             else:
+                logs.disarm(self.path)
                 self._attach(Rdict(str(self.path), tuning.database_options(False), options))
         except VSearchError:
             raise

@@ -28,7 +28,7 @@ from vsearch.errors import (
     UnsupportedFormat,
     VSearchError,
 )
-from vsearch.storage import failpoints
+from vsearch.storage import failpoints, logs
 from vsearch.storage.cursor import Cursor
 from vsearch.storage.rocks import FAMILIES, IDS, POINTS, TOMBSTONES, UNSEALED, Engine
 
@@ -564,6 +564,31 @@ def test_a_torn_log_ends_at_a_batch_and_never_has_a_hole(
         assert list(family) == [b"%02d" % i for i in range(count)]
     assert cut > 0 or count == 0
     shutil.rmtree(path)
+
+
+@pytest.mark.parametrize("kind", sorted(logs.RECYCLED))
+@pytest.mark.parametrize("block", [0, 2])
+def test_a_record_that_seems_recycled_ends_the_log(tmp_path: Path, crashed: Path, kind: int, block: int) -> None:
+    """RocksDB alone would never finish opening these."""
+    path = tmp_path / "db"
+    shutil.copytree(crashed, path)
+    log = largest(path, "*.log")
+    data = bytearray(log.read_bytes())
+    assert list(logs.find_endless(data)) == []
+    at = block * logs.BLOCK
+    data[at + logs.TYPE_AT] = kind
+    log.write_bytes(data)
+    assert list(logs.find_endless(data)) == [at]
+    with pytest.raises(Corruption, match=log.name):
+        Engine.open(path, read_only=True)
+    engine = Engine.open(path)
+    families = [content(engine, family) for family in (IDS, POINTS, UNSEALED)]
+    engine.close()
+    count = len(families[0])
+    assert (count == 0) == (block == 0)
+    assert count < 30
+    for family in families:
+        assert list(family) == [b"%02d" % i for i in range(count)]
 
 
 # Kills.

@@ -61,6 +61,7 @@ class GrowingSegment(Segment):
         self._present = {name: np.zeros(self.capacity, np.bool_) for name in schema}
         self._complete = dict.fromkeys(schema, True)
         self._columns: dict[int, ColumnSet] = {}
+        self._readers: dict[tuple[str, str], tuple[int, Reader]] = {}  # the last of each kind, and over how many rows
 
     @property
     def full(self) -> bool:
@@ -107,10 +108,17 @@ class GrowingSegment(Segment):
         return "binary" if field in self._codes else "flat"
 
     def reader(self, field: str, kind: str, rows: int) -> Reader:
-        distance = self.schema[field].distance
-        if kind == "flat":
-            return Flat(self._vectors[field][:rows], {}, distance, THREADS)
-        return Binary(self._vectors[field][:rows], self._codes[field].buffers(rows), distance, THREADS)
+        last = self._readers.get((field, kind))
+        if last is not None and last[0] == rows:
+            return last[1]
+        vectors, distance = self._vectors[field][:rows], self.schema[field].distance
+        reader: Reader = (
+            Flat(vectors, {}, distance, THREADS)
+            if kind == "flat"
+            else Binary(vectors, self._codes[field].buffers(rows), distance, THREADS)
+        )
+        self._readers[field, kind] = rows, reader
+        return reader
 
     def matching(self, node: Node, rows: int, id_mask: IdMask) -> NDArray[np.bool_]:
         """Full chunks are columns, made once; the rest is matched row by row."""

@@ -9,18 +9,18 @@ self-information, -log2(1 - score) bits, is how surprising it is to be so near b
    - d >= u, where u is the distance that a share TAIL of the sample is nearer than: the share of the sample that is
      nearer than d, linear between neighbours; a half of 1 / m beside the sample's last.
    - d < u, nearer than nearly all of the sample: p(d) = p(u) exp(-(u - d) / beta), with beta the mean of u - d_i over
-     that nearest share TAIL, those equal to u among them. Whatever the distribution, what exceeds a high threshold is about a generalised Pareto distribution
-     (Pickands 1975, Ann. Stat. 3(1); Balkema and de Haan 1974, Ann. Prob. 2(5)); its shape is taken as 0, since a shape
-     fitted to fifty values does more harm than good.
+     that nearest share TAIL, those equal to u among them. Whatever the distribution, what exceeds a high threshold is
+     about a generalised Pareto distribution (Pickands 1975, Ann. Stat. 3(1); Balkema and de Haan 1974, Ann. Prob.
+     2(5)); its shape is taken as 0, since a shape fitted to fifty values does more harm than good.
    p never decreases with d, and is continuous at u unless beta is 0: where that share is all at u, or holds no row, as
    with fewer than 1 / TAIL rows. Then p is 0 below u.
 
-On 117,659 sentence embeddings and 3,800 real queries, none of them among those that SAMPLE and TAIL were chosen by, p at
-the distance of the true neighbour number 10, 100, 1,000 and 10,000 was 1.22, 1.08, 0.99 and 1.02 times what it should be
-in the median (1.19 to 1.28 at number 10 by eight other samples), and at number 100 within a factor of 2.5 for 83 % of
-the queries; at number 10 eight of ten lay between 0.17 and 4.5. A shape fitted by probability-weighted moments (Hosking
-and Wallis 1987, Technometrics 29(3)) made p 0 at number 10 for 23 %, and a normal distribution in place of all this made
-it about 80 times too small at number 100.
+On 117,659 sentence embeddings and 3,800 real queries, none of them among those that SAMPLE and TAIL were chosen by, p
+at the distance of the true neighbour number 10, 100, 1,000 and 10,000 was 1.22, 1.08, 0.99 and 1.02 times what it
+should be in the median (1.19 to 1.28 at number 10 by eight other samples), and at number 100 within a factor of 2.5 for
+83 % of the queries; at number 10 eight of ten lay between 0.17 and 4.5. A shape fitted by probability-weighted moments
+(Hosking and Wallis 1987, Technometrics 29(3)) made p 0 at number 10 for 23 %, and a normal distribution in place of all
+this made it about 80 times too small at number 100.
 
 Scores are float32: above 1 - 6e-8 they are 1.
 """
