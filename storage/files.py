@@ -228,7 +228,7 @@ def map_file(path: Path) -> Any:
 
 
 def overwrite(path: Path, at: int, data: bytes) -> None:
-    """Bytes of a file replaced in place, from byte `at` on, and synced. Raises DurabilityError when the disk refuses."""
+    """Replaces bytes of a file in place, from byte `at` on, synced. Raises DurabilityError when the disk refuses."""
     with _durable(path, "write"), open(path, "r+b") as file:
         file.seek(at)
         file.write(data)

@@ -1,9 +1,9 @@
 """Damaged logs that RocksDB would read forever.
 
 RocksDB's log reader spins without end at a record whose type byte says that it is of a recycled log and whose log
-number is not that of the file (facebook/rocksdb issues 11968 and 13333). Our logs are never recycled, so such a byte is
-damage: one flipped bit is enough. `find_endless` finds these records; `disarm` makes each an ordinary damaged one, which
-ends the log there, as damage does.
+number is not that of the file (facebook/rocksdb issues 11968 and 13333). Our logs are never recycled: such a byte is
+damage, for which one flipped bit is enough. `find_endless` finds these records; `disarm` makes each an ordinary damaged
+one, which ends the log there, as damage does.
 
 A log is a sequence of blocks of 32 KiB, each of records: checksum (4 bytes), length (2), type (1), data. No record
 crosses a block. Reading goes on at the next block where a record cannot be one, as RocksDB's does.

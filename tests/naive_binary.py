@@ -55,12 +55,12 @@ def bounds(vectors: np.ndarray, query: np.ndarray, codes: Codes, distance: str, 
     estimate = estimates(vectors, query, codes, distance)
     signs = np.where(bits_of(codes, len(vectors)), 1.0, -1.0)
     v = (signs @ y) / (root * np.linalg.norm(y)) if y.any() else np.zeros(len(vectors))
-    low, high = np.minimum(v, 1.0), np.ones(len(vectors))
+    low, high = np.clip(v, -1.0, 1.0), np.ones(len(vectors))
     for _ in range(60):
         u = (low + high) / 2
         within = u - v <= z * spread / root * np.sqrt(1 - u * u)
         low, high = np.where(within, u, low), np.where(within, high, u)
-    return estimate - reach * (low - v)
+    return estimate - reach * np.maximum(low - v, 0.0)
 
 
 def check_definition(found, vectors, queries, codes, distance, recall, k, live=None):
