@@ -585,8 +585,7 @@ def test_a_record_that_seems_recycled_ends_the_log(tmp_path: Path, crashed: Path
     families = [content(engine, family) for family in (IDS, POINTS, UNSEALED)]
     engine.close()
     count = len(families[0])
-    assert (count == 0) == (block == 0)
-    assert count < 30
+    assert (count == 30) == (block == 0)  # the type put in its place happens to be the first record's own
     for family in families:
         assert list(family) == [b"%02d" % i for i in range(count)]
 
