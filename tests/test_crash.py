@@ -13,7 +13,7 @@ import pytest
 from bench import crash
 from vsearch.storage import failpoints
 
-KILLS = 12
+KILLS = 25
 VISITS = (1, 4)  # each failpoint kills at its nth visit
 
 

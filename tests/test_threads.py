@@ -29,7 +29,7 @@ def docs(db: vsearch.Database, monkeypatch: pytest.MonkeyPatch) -> vsearch.Colle
 
 def test_readers_never_see_half_a_batch(docs: vsearch.Collection, db: vsearch.Database) -> None:
     """Each batch replaces the same ten ids with one generation: a search must find all ten, of one generation."""
-    rounds, ids = 80, list(range(10))
+    rounds, ids = 150, list(range(10))
     docs.upsert(ids, vectors={"v": np.zeros((10, 8))}, payloads=[{"g": -1}] * 10)
     done = threading.Event()
 
