@@ -17,7 +17,7 @@ doi 10.1145/3654970).
        l2:     |o - q|^2 =  |o - c|^2 - 2 s <b, y>     + |q - c|^2     (the 2 goes into s)
 
    A row's `factors` are its offset and its s: 8 bytes beside the code.
-4. A query keeps 31 levels for the sum of each four components: `encode_query` makes a table of the 16 sums that four
+4. A query keeps 31 steps for the sum of each four components: `encode_query` makes a table of the 16 sums that four
    bits can stand for, so <b, y> becomes D / 4 lookups. Rounding adds a hundredth to the variance of the estimate.
 
 Rows lie in blocks of 32, so that one vector instruction looks up four bits of all of them: byte j of a row holds the
@@ -139,13 +139,12 @@ def encode_query(
     """
     wide = signs.shape[1]
     inner = centred(query, centre, signs, y, other)
-    total, square, largest = 0.0, 0.0, np.float32(0.0)
+    total, square = norms(y)
+    largest = np.float32(0.0)
     for group in range(wide // GROUP):
         reach = np.float32(0.0)
         for i in range(GROUP * group, GROUP * (group + 1)):
             reach += abs(y[i])
-            square += np.float64(y[i]) * np.float64(y[i])
-        total += np.float64(reach)
         largest = max(largest, reach)
     step = 2.0 * np.float64(largest) / LEVELS
     inverse = np.float32(1.0 / step) if step > 1e-30 else np.float32(0.0)

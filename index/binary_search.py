@@ -199,10 +199,9 @@ def _scan(task: Task, start: Int, size: Int, begin: Int, end: Int) -> int:
     waiting, least, estimates, counts, live = task.waiting, task.bounds, task.estimates, task.counts, task.live
     keys, ordinals, k, mode, bounds, hits = task.keys, task.ordinals, task.k, task.mode, task.found, task.hits
     units, compared = codes.shape[1] // UNIT, 0
-    tiled = size - size % TILE
-    for turn in range(tiled // TILE + size - tiled):
-        first = turn * TILE if turn * TILE < tiled else tiled + turn - tiled // TILE
-        tile = TILE if first < tiled else 1
+    first = 0
+    while first < size:
+        tile = TILE if first + TILE <= size else 1
         for block in range(begin, end):
             alive = np.uint32(live[block >> 1] >> np.uint64(BLOCK * (block & 1)))
             if alive == 0:
@@ -234,6 +233,7 @@ def _scan(task: Task, start: Int, size: Int, begin: Int, end: Int) -> int:
                         count = counts[q, 0]
                         waiting[q, count], least[q, count], estimates[q, count] = row, bound, estimate
                         counts[q, 0] = count + 1
+        first += tile
     return compared
 
 
