@@ -17,7 +17,7 @@ import numpy as np
 from vsearch.collection import Collection
 from vsearch.filters import Node
 from vsearch.hits import Hits
-from vsearch.types import SearchParams
+from vsearch.types import SearchParams, SparseRows
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ MAX_QUERIES: Final = 1_000  # of one batch: results of all are held together
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Wanted:
-    """The arguments of `search_batch`; `queries`: [nq, d]."""
+    """The arguments of `search_batch`; `queries`: [nq, d], SparseRows, a list of strings, or what else it takes."""
 
     docs: Collection
     queries: Any
@@ -130,11 +130,36 @@ def _alone(wanted: Wanted) -> list[Hits] | Exception:
 def _batched(same: Sequence[Wanted]) -> Sequence[list[Hits] | Exception] | None:
     """The hits of each; None when there is something wrong, so that each is searched alone and only that one fails."""
     try:
-        parts = [np.asarray(wanted.queries) for wanted in same]
-        good = all(part.ndim == 2 and part.shape[1] == parts[0].shape[1] and part.dtype.kind in "fiu" for part in parts)
-        if not good or sum(map(len, parts)) > MAX_QUERIES:
+        queries = _joined([wanted.queries for wanted in same])
+        if queries is None or len(queries) > MAX_QUERIES:
             return None
-        hits = iter(same[0].search(np.concatenate(parts)))
+        hits = iter(same[0].search(queries))
     except Exception:
         return None
-    return [[next(hits) for _ in part] for part in parts]
+    return [[next(hits) for _ in range(len(wanted.queries))] for wanted in same]
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    """The queries of several searches as those of one; None where that might not be the same."""
+    if all(isinstance(part, SparseRows) for part in parts):
+        return _joined_rows(parts)
+    if any(isinstance(part, SparseRows) for part in parts):
+        return None
+    if all(isinstance(query, str) for part in parts for query in part):
+        return [query for part in parts for query in part]
+    arrays = [np.asarray(part) for part in parts]
+    width = arrays[0].shape[-1:]
+    good = all(one.ndim == 2 and one.shape[1:] == width and one.dtype.kind in "fiu" for one in arrays)
+    return np.concatenate(arrays) if good else None
+
+
+def _joined_rows(parts: Sequence[SparseRows]) -> SparseRows | None:
+    if any((part.weights < 0).any() for part in parts):  # they would make all searches exact
+        return None
+    ends = np.cumsum([0, *(len(part.numbers) for part in parts)])
+    offsets = [part.offsets[1:] + end for part, end in zip(parts, ends[:-1], strict=True)]
+    return SparseRows(
+        np.concatenate([np.zeros(1, np.int64), *offsets]),
+        np.concatenate([part.numbers for part in parts]),
+        np.concatenate([part.weights for part in parts]),
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 NAMES = {
     "embedded": "load, search, reopen and memory beside hnswlib and faiss",
     "binary": "one-bit codes beside faiss's RaBitQ and our graph",
+    "sparse": "learned-sparse vectors beside Seismic, full text beside bm25s and tantivy",
     "rest": "the server beside the embedded database, and loading beside Qdrant's engines",
     "crash": "kill -9 in a loop, then check",
 }

@@ -32,11 +32,15 @@ class Cost:
     distances: int = 0  # vectors or codes compared with a query
     hops: int = 0  # graph nodes expanded
     rescored: int = 0  # candidates compared again from stored vectors
+    lists: int = 0  # inverted lists opened
+    blocks_skipped: int = 0  # blocks of these lists that could not matter
 
     def __iadd__(self, other: Cost) -> Cost:
         self.distances += other.distances
         self.hops += other.hops
         self.rescored += other.rescored
+        self.lists += other.lists
+        self.blocks_skipped += other.blocks_skipped
         return self
 
 

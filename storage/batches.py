@@ -1,6 +1,10 @@
 """Batches of rows over Arrow record batches and over parsed JSON lines: what `tables.TableBatch` says.
 
 `name` is what errors call the table.
+
+Sparse vectors are a column of: structs {indices: list of integers, values: list of numbers}; maps from integer to
+number; lists of structs of an integer and a number. In JSON: objects {"indices": [...], "values": [...]}, or objects
+whose keys spell integers.
 """
 
 from __future__ import annotations
@@ -13,12 +17,15 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vsearch.errors import InvalidArgument
 from vsearch.types import FloatArray
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+SparseVector = tuple[NDArray[Any], NDArray[Any]]  # indices and values
 
 NUMBERS: Final = (int, float)  # types of a JSON number; bool is an int, but of another type
 
@@ -53,6 +60,51 @@ class ArrowBatch:
             return self._floats(column, name)
         rest = column.drop_null()
         return _spread(self._floats(rest, name) if len(rest) else (), column.is_valid().to_pylist())
+
+    def sparse(self, name: str, field: str) -> list[SparseVector | None]:
+        import pyarrow.compute as pc
+
+        both = [name] if name in self.column_names else name.split(",")
+        columns = [self._column(one) for one in both]
+        if len(columns) != 2:
+            columns = self._sparse_parts(columns[0], name)
+        indices, values = columns
+        for one, kind in ((indices, "integers"), (values, "numbers")):
+            if not is_vector(one.type) or (kind == "integers" and not _integers(one.type.value_type)):
+                raise InvalidArgument(f"{self._name}: column {name!r} holds {one.type}, not lists of {kind}")
+        lengths = pc.list_value_length(indices)
+        if not lengths.equals(pc.list_value_length(values)):  # null where a list is
+            raise InvalidArgument(f"{self._name}: column {name!r} has rows with more indices than values, or fewer")
+        terms, weights = indices.flatten(), values.flatten()
+        if terms.null_count or weights.null_count:
+            raise InvalidArgument(f"{self._name}: sparse vectors of column {name!r} have missing parts")
+        numbers = weights.to_numpy(zero_copy_only=False)
+        if _integers(values.type.value_type):
+            numbers = self._scaled(numbers, both[-1] if f"{both[-1]}_scale" in self._scales() else field)
+        cuts = np.cumsum(lengths.fill_null(0).to_numpy(zero_copy_only=False))[:-1]
+        rows = zip(np.split(terms.to_numpy(zero_copy_only=False), cuts), np.split(numbers, cuts), strict=True)
+        return [row if has else None for row, has in zip(rows, indices.is_valid().to_pylist(), strict=True)]
+
+    def _sparse_parts(self, column: Any, name: str) -> list[Any]:
+        """The lists of indices and of values of a column of sparse vectors, null where a row is."""
+        import pyarrow as pa
+        from pyarrow import types
+
+        kind = column.type
+        if types.is_struct(kind) and {kind.field(i).name for i in range(kind.num_fields)} == {"indices", "values"}:
+            return [_where(column.is_valid(), column.field(part)) for part in ("indices", "values")]
+        if types.is_map(kind):
+            parts = [column.keys, column.items]
+        elif types.is_list(kind) and types.is_struct(kind.value_type) and kind.value_type.num_fields == 2:
+            parts = column.values.flatten()
+        else:
+            raise InvalidArgument(f"{self._name}: column {name!r} holds {kind}, not sparse vectors")
+        offsets = pa.array(column.offsets.to_numpy())  # a copy: those of a slice take no mask
+        mask = column.is_null() if column.null_count else None
+        return [pa.ListArray.from_arrays(offsets, part, mask=mask) for part in parts]
+
+    def _scales(self) -> set[str]:
+        return {key.decode(errors="replace") for key in self._batch.schema.metadata or {}}
 
     def likely_vectors(self) -> list[str]:
         from pyarrow import types
@@ -155,6 +207,35 @@ class JsonBatch:
         lines = list(itertools.compress(self._lines, present))
         return _spread(JsonBatch(self._name, self.position, rows, lines).vectors(name) if rows else (), present)
 
+    def sparse(self, name: str, field: str) -> list[SparseVector | None]:
+        if name not in self.column_names and name.count(",") == 1:
+            indices, values = (self.python(part) for part in name.split(","))
+            pairs = [None if i is None and v is None else (i, v) for i, v in zip(indices, values, strict=True)]
+        else:
+            pairs = [self._pair(value, name, line) for value, line in zip(self.python(name), self._lines, strict=True)]
+        return [None if p is None else self._numbers(p, name, n) for p, n in zip(pairs, self._lines, strict=True)]
+
+    def _pair(self, value: Any, name: str, line: int) -> tuple[Any, Any] | None:
+        """Indices and values of one JSON value."""
+        if value is None:
+            return None
+        if isinstance(value, dict) and value.keys() == {"indices", "values"}:
+            return value["indices"], value["values"]
+        if isinstance(value, dict) and all(key.isascii() and key.isdecimal() and len(key) < 20 for key in value):
+            return [int(key) for key in value], list(value.values())
+        hint = 'Write {"indices": [1, 2], "values": [0.5, 0.25]} or {"1": 0.5, "2": 0.25}'
+        raise InvalidArgument(f"{self._name} line {line}: {name!r} is not a sparse vector", hint)
+
+    def _numbers(self, pair: tuple[Any, Any], name: str, line: int) -> SparseVector:
+        indices, values = pair
+        good = isinstance(indices, list) and isinstance(values, list) and len(indices) == len(values)
+        if not good or any(type(i) is not int for i in indices) or any(type(v) not in NUMBERS for v in values):
+            raise InvalidArgument(f"{self._name} line {line}: {name!r} is not as many numbers as whole indices")
+        try:
+            return np.array(indices, np.int64), np.array(values, np.float64)
+        except OverflowError as error:
+            raise InvalidArgument(f"{self._name} line {line}: {name!r}: {error}") from error
+
     def likely_vectors(self) -> list[str]:
         lists = {name: value for name, value in self._rows[0].items() if isinstance(value, list)}
         return [n for n, v in lists.items() if any(type(x) is float for x in v) and all(type(x) in NUMBERS for x in v)]
@@ -175,6 +256,20 @@ def is_vector(kind: pa.DataType) -> bool:
 
     lists = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
     return bool(lists and (types.is_integer(kind.value_type) or types.is_floating(kind.value_type)))
+
+
+def _integers(kind: Any) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_integer(kind))
+
+
+def _where(valid: Any, lists: Any) -> Any:
+    """The lists, null where the row that they are of is."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return lists if valid.false_count == 0 else pc.if_else(valid, lists, pa.scalar(None, lists.type))
 
 
 def _plain(column: Any) -> Any:

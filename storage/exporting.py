@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
-from vsearch.types import Dense, FloatArray, Payload, PointId
+from vsearch.types import Dense, Field, Payload, PointId, Sparse
 
 from .pointcolumns import (
     EXPIRES_AT,
@@ -20,8 +20,10 @@ from .pointcolumns import (
     PAYLOAD,
     IdKind,
     encode_ids,
+    encode_sparse,
     encode_vectors,
     id_type,
+    sparse_type,
     to_json,
     vector_column,
     vector_type,
@@ -45,13 +47,13 @@ class PointLike(Protocol):
     @property
     def payload(self) -> Payload | None: ...
     @property
-    def vectors(self) -> Mapping[str, FloatArray] | None: ...
+    def vectors(self) -> Mapping[str, Any] | None: ...
     @property
     def expires_at(self) -> float | None: ...
 
 
 def write(
-    points: Iterable[PointLike], format: ExportFormat, kind: IdKind, fields: Mapping[str, Dense], batch_rows: int
+    points: Iterable[PointLike], format: ExportFormat, kind: IdKind, fields: Mapping[str, Field], batch_rows: int
 ) -> Generator[bytes, None, None]:
     """The bytes of a table with a row for each point. `kind`: of their ids. Closing the generator ends the writer."""
     schema = _schema(kind, fields, format)
@@ -81,31 +83,43 @@ def _writer(sink: _Pieces, format: ExportFormat, schema: pa.Schema) -> Any:
     return parquet.ParquetWriter(file, schema, compression=compression, use_dictionary=False, write_statistics=[ID])
 
 
-def _schema(kind: IdKind, fields: Mapping[str, Dense], format: ExportFormat) -> pa.Schema:
+def _schema(kind: IdKind, fields: Mapping[str, Field], format: ExportFormat) -> pa.Schema:
     import pyarrow as pa
 
     specs = {name: field.to_dict() for name, field in fields.items()}
     columns = [
         pa.field(ID, id_type(kind), nullable=False),
-        *(
-            pa.field(vector_column(name), vector_type(field.dim if format == "arrow" else None))
-            for name, field in fields.items()
-        ),
+        *(pa.field(vector_column(name), _column_type(field, format)) for name, field in fields.items()),
         pa.field(PAYLOAD, pa.string()),
         pa.field(EXPIRES_AT, pa.float64()),
     ]
     return pa.schema(columns, write_description({"export": VERSION, "id": kind, "fields": specs}))
 
 
+def _column_type(field: Field, format: ExportFormat) -> pa.DataType:
+    import pyarrow as pa
+
+    if isinstance(field, Dense):
+        return vector_type(field.dim if format == "arrow" else None)
+    return sparse_type() if isinstance(field, Sparse) else pa.string()
+
+
+def _bytes(field: Field, vector: Any) -> int:
+    """About what a point's vector takes."""
+    if isinstance(field, Dense):
+        return 4 * field.dim
+    return (8 if isinstance(field, Sparse) else 1) * len(vector or "")
+
+
 class _Batch:
     """Points gathered for one record batch. `nbytes`: about what they take."""
 
-    def __init__(self, kind: IdKind, fields: Mapping[str, Dense]) -> None:
+    def __init__(self, kind: IdKind, fields: Mapping[str, Field]) -> None:
         self.ids: list[PointId] = []
         self.nbytes = 0
         self._kind = kind
-        self._vector_bytes = 4 * sum(field.dim for field in fields.values())
-        self._vectors: dict[str, list[FloatArray | None]] = {name: [] for name in fields}
+        self._fields = fields
+        self._vectors: dict[str, list[Any]] = {name: [] for name in fields}
         self._payloads: list[str | None] = []
         self._expires_at: list[float | None] = []
 
@@ -114,21 +128,30 @@ class _Batch:
         vectors = point.vectors or {}
         for name, rows in self._vectors.items():
             rows.append(vectors.get(name))
+            self.nbytes += _bytes(self._fields[name], rows[-1])
         self.ids.append(point.id)
         self._payloads.append(payload)
         self._expires_at.append(point.expires_at)
-        self.nbytes += self._vector_bytes + len(payload or "")
+        self.nbytes += len(payload or "")
 
     def to_arrow(self, schema: pa.Schema) -> pa.RecordBatch:
         import pyarrow as pa
 
         arrays = [
             encode_ids(self.ids, self._kind),
-            *(encode_vectors(rows, schema.field(vector_column(name)).type) for name, rows in self._vectors.items()),
+            *(self._encoded(name, schema.field(vector_column(name)).type) for name in self._fields),
             pa.array(self._payloads, pa.string()),
             pa.array(self._expires_at, pa.float64()),
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def _encoded(self, name: str, kind: pa.DataType) -> pa.Array:
+        import pyarrow as pa
+
+        rows = self._vectors[name]
+        if isinstance(self._fields[name], Dense):
+            return encode_vectors(rows, kind)
+        return encode_sparse(rows) if isinstance(self._fields[name], Sparse) else pa.array(rows, kind)
 
 
 class _Pieces:

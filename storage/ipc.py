@@ -31,6 +31,7 @@ from .pointcolumns import (
     decode_ids,
     decode_payloads,
     encode_ids,
+    encode_sparse,
     encode_vectors,
     id_kind,
     read_description,
@@ -60,7 +61,7 @@ class HitColumns(Protocol):
     @property
     def payloads(self) -> list[Payload | None] | None: ...
     @property
-    def vectors(self) -> list[dict[str, FloatArray]] | None: ...
+    def vectors(self) -> list[dict[str, Any]] | None: ...
 
 
 class HitRows(NamedTuple):
@@ -69,7 +70,7 @@ class HitRows(NamedTuple):
     point_ids: list[PointId]
     scores: FloatArray
     payloads: list[Payload | None] | None
-    vectors: list[dict[str, FloatArray]] | None
+    vectors: list[dict[str, Any]] | None
 
 
 def read_table(data: bytes) -> tuple[list[TableBatch], dict[str, Any]]:
@@ -109,13 +110,13 @@ def write_hits(hits: Sequence[HitColumns]) -> bytes:
     if with_payload:
         payloads = [payload for one in hits for payload in one.payloads or [None] * len(one.point_ids)]
         columns[PAYLOAD] = pa.array([None if p is None else to_json(p) for p in payloads], pa.string())
-    dims: dict[str, int] | None = None
+    fields: dict[str, str] | None = None
     if any(one.vectors is not None for one in hits):
         rows = [row for one in hits for row in one.vectors or [{}] * len(one.point_ids)]
-        dims = {name: len(vector) for row in rows for name, vector in row.items()}
-        for name, dim in dims.items():
-            columns[vector_column(name)] = encode_vectors([row.get(name) for row in rows], vector_type(dim))
-    fields = None if dims is None else list(dims)
+        examples = {name: vector for row in rows for name, vector in row.items()}
+        fields = {name: _kind(vector) for name, vector in examples.items()}
+        for name, vector in examples.items():
+            columns[vector_column(name)] = _encoded([row.get(name) for row in rows], vector)
     description = {"hits": VERSION, "queries": len(hits), "id": kind, "payloads": with_payload, "fields": fields}
     batch = pa.record_batch(list(columns.values()), list(columns))
     batch = batch.replace_schema_metadata(write_description(description))
@@ -134,7 +135,7 @@ def read_hits(data: bytes) -> list[HitRows]:
     batches, description = read_table(data)
     try:
         return _hits_of(batches, description)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidArgument(f"{BODY} does not hold hits: {error}", "Read what write_hits wrote") from error
 
 
@@ -163,9 +164,30 @@ def _hits_of(batches: list[TableBatch], description: dict[str, Any]) -> list[Hit
     ]
 
 
-def _vector_rows(batch: TableBatch, fields: list[str]) -> list[dict[str, FloatArray]]:
-    columns = {name: batch.optional_vectors(vector_column(name)) for name in fields}
+def _vector_rows(batch: TableBatch, fields: dict[str, str]) -> list[dict[str, Any]]:
+    columns = {name: _decoded(batch, vector_column(name), kind) for name, kind in fields.items()}
     return [{n: v for n, rows in columns.items() if (v := rows[row]) is not None} for row in range(batch.rows)]
+
+
+def _kind(vector: Any) -> str:
+    """Of the field of a vector as reads return it."""
+    return "text" if isinstance(vector, str) else "sparse" if isinstance(vector, dict) else "dense"
+
+
+def _encoded(rows: list[Any], example: Any) -> pa.Array:
+    import pyarrow as pa
+
+    kind = _kind(example)
+    if kind == "dense":
+        return encode_vectors(rows, vector_type(len(example)))
+    return encode_sparse(rows) if kind == "sparse" else pa.array(rows, pa.string())
+
+
+def _decoded(batch: TableBatch, column: str, kind: str) -> Any:
+    if kind == "sparse":
+        pairs = batch.sparse(column, column)
+        return [None if p is None else dict(zip(p[0].tolist(), p[1].tolist(), strict=True)) for p in pairs]
+    return {"dense": batch.optional_vectors, "text": batch.python}[kind](column)
 
 
 # What makes a body safe to read: see the numbers at the top.
@@ -222,6 +244,8 @@ def _lies_flat(kind: pa.DataType) -> bool:
         return _lies_flat(kind.storage_type)
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         return _lies_flat(kind.value_type)
+    if types.is_map(kind):
+        return _lies_flat(kind.key_type) and _lies_flat(kind.item_type)
     if types.is_struct(kind):
         return all(_lies_flat(kind.field(i).type) for i in range(kind.num_fields))
     known = (types.is_primitive, types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)

@@ -5,7 +5,8 @@
 3. The vectors of a field are lists of float32, null where a point lacks the field; of fixed size except in Parquet,
    since not every release of Arrow takes those with nulls there. The column has the name of the field; where that is
    empty or the name of another column, "vector:" and the name (no field has a colon in it).
-4. The schema's metadata has `vsearch`: a JSON object that says what the table is.
+4. Sparse vectors are structs {indices: list of uint32, values: list of float32}; texts are strings.
+5. The schema's metadata has `vsearch`: a JSON object that says what the table is.
 """
 
 from __future__ import annotations
@@ -90,6 +91,26 @@ def encode_vectors(vectors: Sequence[FloatArray | None], kind: pa.DataType) -> p
         full[~absent] = matrix if there else 0
         matrix = full
     return pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), type=kind, mask=mask)
+
+
+def sparse_type() -> pa.DataType:
+    """Of a column of sparse vectors."""
+    import pyarrow as pa
+
+    return pa.struct([("indices", pa.list_(pa.uint32())), ("values", pa.list_(pa.float32()))])
+
+
+def encode_sparse(vectors: Sequence[Mapping[int, float] | None]) -> pa.Array:
+    """{term: weight} for each row, or None, as an array of the `sparse_type`."""
+    import pyarrow as pa
+
+    given = [vector or {} for vector in vectors]
+    offsets = pa.array(np.cumsum([0, *map(len, given)]), pa.int32())
+    terms = pa.array([term for vector in given for term in vector], pa.uint32())
+    weights = pa.array(np.array([weight for vector in given for weight in vector.values()], np.float32))
+    parts = [pa.ListArray.from_arrays(offsets, terms), pa.ListArray.from_arrays(offsets, weights)]
+    absent = np.array([vector is None for vector in vectors], np.bool_)
+    return pa.StructArray.from_arrays(parts, fields=list(sparse_type()), mask=pa.array(absent))
 
 
 def to_json(value: Any) -> str:

@@ -1,14 +1,16 @@
-"""Tables in: Parquet, Arrow files, Arrow streams and JSON lines, read in batches of rows and in constant memory.
+"""Tables in: Parquet, Arrow files, Arrow streams, JSON lines and sparse matrices, read in batches of rows.
 
 1. The first bytes of a file say what it is, whatever its name.
 2. Each format becomes a stream of batches that start at a given row: Parquet skips whole row groups by their row
    counts, an Arrow file skips record batches; a stream and JSON lines have to be read up to that row.
-3. A batch gives its columns as Python values, as one array of vectors, or as one JSON object for each row.
+3. A batch gives its columns as Python values, as one array of vectors, as sparse vectors, or as one JSON object for
+   each row.
 
 Memory: one batch, and what the format makes readers hold: pieces of one Parquet row group, one record batch of an
-Arrow stream, one line of JSON. Arrow files are mapped.
+Arrow stream, one line of JSON; of a sparse matrix (npz.py) all of it. Arrow files are mapped.
 
-Vectors of int8 may come with a scale, as text in the schema's metadata under "NAME_scale": component = int8 * scale.
+Vectors of int8 and weights of integers may come with a scale, as text in the schema's metadata under "NAME_scale":
+component = int8 * scale.
 What vsearch wrote itself (pointcolumns.py) is described there under "vsearch".
 
 Errors name a file by its path, or by the `name` that is given instead, where whoever reads them should not learn paths.
@@ -18,7 +20,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
@@ -26,10 +28,11 @@ from typing import Any, Final, Literal, Protocol
 from vsearch.errors import InvalidArgument
 from vsearch.types import FloatArray
 
-from .batches import ArrowBatch, JsonBatch
+from . import npz
+from .batches import ArrowBatch, JsonBatch, SparseVector
 from .pointcolumns import read_description
 
-Format = Literal["parquet", "arrow", "stream", "jsonl"]
+Format = Literal["parquet", "arrow", "stream", "jsonl", "npz"]
 
 MAX_LINE_BYTES: Final = 1 << 26  # a payload of the largest size and 64 vectors of the largest dimension, as text
 READ_BYTES: Final = 1 << 20  # Parquet pages are read in pieces of this size instead of a whole column chunk at once
@@ -55,6 +58,14 @@ class TableBatch(Protocol):
         """As `vectors`, where rows may have none: with None for those."""
         ...
 
+    def sparse(self, name: str, field: str) -> list[SparseVector | None]:
+        """Sparse vectors, None where there is none: of a column (batches.py says of which types), or of two, of indices
+        and of values, where the name is "INDICES,VALUES". `field`: whose scale is meant, if the column has none.
+
+        Raises InvalidArgument for other columns.
+        """
+        ...
+
     def likely_vectors(self) -> list[str]:
         """The columns that hardly are anything else: lists of floats, or of numbers with a fixed length."""
         ...
@@ -76,9 +87,11 @@ def read_batches(path: Path, batch_rows: int, start: int = 0, name: str | None =
     if batch_rows < 1 or start < 0:
         raise InvalidArgument(f"batch_rows is {batch_rows} and start is {start}", "Use at least 1 and at least 0")
     shown = name or str(path)
-    reader = {"parquet": _parquet, "arrow": _arrow, "stream": _stream, "jsonl": _jsonl}[detect(path, name)]
+    readers: dict[Format, Callable[[Path, str, int, int], Iterator[TableBatch]]] = {
+        "parquet": _parquet, "arrow": _arrow, "stream": _stream, "jsonl": _jsonl, "npz": npz.read
+    }  # fmt: skip
     with _errors_named(path, shown):
-        yield from reader(path, shown, batch_rows, start)
+        yield from readers[detect(path, name)](path, shown, batch_rows, start)
 
 
 def count_rows(path: Path, name: str | None = None) -> int | None:
@@ -93,13 +106,15 @@ def count_rows(path: Path, name: str | None = None) -> int | None:
             from pyarrow import dataset  # it adds up the batches' headers, and decompresses nothing
 
             return int(dataset.dataset(path, format="ipc").count_rows())
+        if kind == "npz":
+            return npz.count_rows(path, name or str(path))
     return None
 
 
 def describe(path: Path, name: str | None = None) -> dict[str, Any]:
     """What vsearch wrote about a file of its own, the object under "vsearch" in the metadata; {} for any other file."""
     kind, shown = detect(path, name), name or str(path)
-    if kind == "jsonl":
+    if kind in ("jsonl", "npz"):
         return {}
     import pyarrow as pa
     from pyarrow import parquet
@@ -125,11 +140,13 @@ def detect(path: Path, name: str | None = None) -> Format:
         return "parquet"
     if head.startswith(b"ARROW1"):
         return "arrow"
+    if head.startswith(b"PK\x03\x04"):
+        return "npz"
     if head.startswith(b"\xff\xff\xff\xff"):  # the continuation marker before the length of a stream's first message
         return "stream"
     if head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b""):
         return "jsonl"
-    raise InvalidArgument(f"{shown} is of no known format", "Use Parquet, an Arrow file or stream, or JSON lines")
+    raise InvalidArgument(f"{shown} is of no known format", "Use Parquet, an Arrow file or stream, JSON lines, or .npz")
 
 
 @contextmanager

@@ -24,12 +24,21 @@ KEPT = ("delete_collection", "v1_delete_collection", "create_collection", "recov
 
 
 def fill(path: Path) -> None:
-    """A collection of two dimensions: the lists of numbers that come up are often of that length."""
+    """A collection with a vector of two dimensions, since the lists of numbers that come up are often of that length,
+    and with fields of every kind."""
     rng = np.random.default_rng(1)
     with vsearch.open(path) as db:
-        docs = db.create_collection("docs", {"": vsearch.Dense(2, metric="l2"), "b": vsearch.Dense(3, metric="dot")})
+        dense = {"": vsearch.Dense(2, metric="l2"), "b": vsearch.Dense(3, metric="dot")}
+        fields = {**dense, "s": vsearch.Sparse(modifier="idf"), "t": vsearch.Text()}
+        docs = db.create_collection("docs", fields)
+        vectors = {
+            "": rng.normal(size=(300, 2)),
+            "b": rng.normal(size=(300, 3)),
+            "s": [{0: 1.0, i % 7 + 1: 0.5} for i in range(300)],
+            "t": [f"{i % 3} 0 a" for i in range(300)],
+        }
         payloads = [{"n": i, "tags": ["a", "b"][: i % 3], "o": {"x": i / 2}} for i in range(300)]
-        docs.upsert(range(300), {"": rng.normal(size=(300, 2)), "b": rng.normal(size=(300, 3))}, payloads)
+        docs.upsert(range(300), vectors, payloads)
 
 
 def run(seconds: int) -> int:

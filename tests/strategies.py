@@ -228,3 +228,17 @@ def _has_objects(value: Any) -> bool:
 makers = st.randoms(use_true_random=True).map(Maker)
 payloads = makers.map(Maker.payload)
 filters = makers.map(lambda maker: maker.filter([maker.payload() for _ in range(2)]))
+
+
+TERMS = [0, 1, 2, 3, 5, 70_000, 2**32 - 1]
+WORDS = ["red", "fox", "Fox", "jumps", "\u00e9", "7"]
+
+
+def sparse_vectors() -> st.SearchStrategy[dict[int, float]]:
+    """{term: weight} over few terms, so that vectors share them; sums of products are exact."""
+    return st.dictionaries(st.sampled_from(TERMS), st.integers(1, 8).map(lambda eighths: eighths / 8), max_size=4)
+
+
+def texts() -> st.SearchStrategy[str]:
+    """Texts over few words, with spaces between them, perhaps empty."""
+    return st.lists(st.sampled_from(WORDS), max_size=5).map(" ".join)

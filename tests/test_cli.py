@@ -249,6 +249,80 @@ def test_stats_check_and_optimize(loaded: Shell) -> None:
     assert loaded.run("check", loaded.db) == "no problems found\n"
 
 
+SPARSE = [{1: 1.0, 5: 0.5}, {5: 2.0}, {}]
+TEXTS = ["a red fox", "the red wine", None]
+
+
+def mixed_table(shell: Shell) -> Path:
+    columns = {
+        "id": ["a", "b", "c"],
+        "v": pa.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], pa.list_(pa.float32())),
+        "terms": [list(row) for row in SPARSE],
+        "weights": pa.array([list(row.values()) for row in SPARSE], pa.list_(pa.float32())),
+        "body": TEXTS,
+        "n": [1, 2, 3],
+    }
+    return shell.table("mixed.parquet", pa.table(columns))
+
+
+MIXED = ["--vector", "v", "--sparse", "s=terms,weights", "--text", "body"]
+
+
+def test_sparse_vectors_and_texts_are_imported_searched_and_shown(shell: Shell) -> None:
+    shell.run("import", shell.db, "docs", mixed_table(shell), "--create", *MIXED, "--language", "english")
+    found = {point.id: point for point in points(shell.db)}
+    assert [(found[one].vectors or {})["s"] for one in "abc"] == SPARSE
+    assert [(found[one].vectors or {}).get("body") for one in "abc"] == TEXTS
+    assert [found[one].payload for one in "abc"] == [{"n": 1}, {"n": 2}, {"n": 3}]
+    for query in ('{"5": 1.0}', '{"indices": [5], "values": [1.0]}'):
+        lines = shell.run("search", shell.db, "docs", "--using", "s", "--vector", query).splitlines()
+        assert [line.split("\t")[:2] for line in lines] == [["2.000000", "b"], ["0.500000", "a"]]
+    hits = json.loads(shell.run("search", shell.db, "docs", "--using", "body", "--text", "foxes", "--json"))
+    assert [hit["id"] for hit in hits] == ["a"]
+    for using, like in (("s", "a"), ("body", "a")):
+        assert "\tb\t" in shell.run("search", shell.db, "docs", "--using", using, "--like", like)
+    text = shell.run("stats", shell.db)
+    for field in ("v 2 cosine", "s sparse", "body text english"):
+        assert field in text
+    assert "bm25" in shell.run("search", shell.db, "docs", "--using", "body", "--text", "fox", "--explain")
+    for query in ('{"x": 1}', '{"-1": 1}', '{"5": "a"}', '{"indices": 5, "values": [1]}', "{}x"):
+        shell.run("search", shell.db, "docs", "--using", "s", "--vector", query, code=2)
+    assert shell.run("search", shell.db, "docs", "--text", "fox", code=2).startswith(
+        "error: the collection has several"
+    )
+    shell.run("export", shell.db, "docs", shell.folder / "out.parquet")
+    shell.run("import", shell.folder / "other", "copy", shell.folder / "out.parquet", "--create")
+    assert {point.id: (point.vectors or {}).get("s") for point in points(str(shell.folder / "other"), "copy")} == {
+        one: (found[one].vectors or {})["s"] for one in "abc"
+    }
+
+
+def test_a_sparse_matrix_is_imported(shell: Shell) -> None:
+    path = shell.folder / "rows.npz"
+    matrix = {"indptr": [0, 2, 3, 3], "indices": [1, 5, 5], "data": [1.0, 0.5, 2.0]}
+    np.savez(path, **{name: np.array(values) for name, values in matrix.items()})
+    assert shell.run("import", shell.db, "docs", path, "--create").startswith("imported 3 points")
+    assert [(point.id, point.vectors) for point in points(shell.db)] == [
+        (i, {"sparse": row}) for i, row in enumerate(SPARSE)
+    ]
+    shell.run("import", shell.db, "named", path, "--create", "--sparse", "s=matrix")
+    assert [(point.vectors or {})["s"] for point in points(shell.db, "named")] == SPARSE
+
+
+def test_what_is_no_column_of_that_kind_makes_no_collection(shell: Shell) -> None:
+    path = mixed_table(shell)
+    for options in (
+        ["--text", "none"],
+        ["--sparse", "s=body"],
+        ["--sparse", "s=terms"],
+        ["--text", "a", "--sparse", "a"],
+    ):
+        shell.run("import", shell.db, "docs", path, "--create", *options, code=2)
+    shell.run("import", shell.db, "docs", path, "--create", "--text", "body", "--language", "klingon", code=2)
+    with vsearch.open(shell.db) as db:
+        assert db.collections() == []
+
+
 def test_check_tells_of_damage(loaded: Shell) -> None:
     loaded.run("optimize", loaded.db)
     largest = max((Path(loaded.db) / "segments").rglob("*"), key=lambda path: path.is_file() and path.stat().st_size)

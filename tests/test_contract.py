@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 import vsearch
-from tests import test_bad_input, test_collection, test_edits, test_facets
+from tests import test_bad_input, test_collection, test_edits, test_facets, test_sparse_field, test_text_field
 from tests.awaited import Awaited
 from tests.serving import Server, serving
 from vsearch import F, SearchParams, points
@@ -108,8 +108,8 @@ def test_both_clients_have_the_same_methods() -> None:
 
 
 def borrowed(module: ModuleType, *names: str) -> type:
-    """A class of tests of a module, with its fixture `docs`, to be run over HTTP."""
-    make_docs = inspect.unwrap(module.docs)
+    """A class of tests of a module, with its fixture `docs` if it has one, to be run over HTTP."""
+    make_docs = inspect.unwrap(getattr(module, "docs", lambda db: None))
 
     def docs(self: Any, db: Any, request: pytest.FixtureRequest) -> Any:
         needed = [name for name in inspect.signature(make_docs).parameters if name != "db"]
@@ -169,6 +169,27 @@ TestFacets = borrowed(
     "test_a_bad_limit_is_refused",
     "test_a_bad_path_is_refused",
     "test_a_bad_filter_is_refused",
+)
+TestSparseField = borrowed(
+    test_sparse_field,
+    "test_every_form_of_input_is_the_same",
+    "test_points_without_the_field_and_with_an_empty_vector",
+    "test_bad_vectors_are_refused_and_nothing_is_written",
+    "test_too_many_terms_and_float16",
+    "test_bad_queries_are_refused",
+    "test_what_is_for_dense_fields_only",
+    "test_negative_weights_in_a_query_make_it_exact",
+    "test_filters_thresholds_and_offsets",
+    "test_edits",
+)
+TestTextField = borrowed(
+    test_text_field,
+    "test_filters",
+    "test_languages",
+    "test_bad_texts_are_refused_and_nothing_is_written",
+    "test_bad_queries_are_refused",
+    "test_what_explain_says",
+    "test_edits",
 )
 
 

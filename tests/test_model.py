@@ -1,6 +1,7 @@
 """The database against a dict: random operations with sealing, compaction and reopening in between.
 
-20,000 operations in all. A failure prints the shortest sequence that shows it, and the blob to replay it.
+20,000 operations in all, and 2,400 on sparse vectors and texts. A failure prints the shortest sequence that shows it,
+and the blob to replay it.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import vsearch
+from tests.naive_fields import bm25_scores, check_hits, dot_scores, weighed_by_idf
 from tests.naive_knn import naive_knn
+from tests.strategies import sparse_vectors, texts
 from vsearch import F, compaction, growing
 
 EXAMPLES, STEPS = 200, 100  # 20,000 operations
+WORDY_EXAMPLES, WORDY_STEPS = 60, 40
 DIM = 4
 
 ids = st.one_of(st.integers(0, 12), st.sampled_from(["a", "b", "0", "é", "long " * 20]))
@@ -194,4 +198,105 @@ TestDatabaseAgainstDict.settings = settings(
     deadline=None,
     print_blob=True,
     suppress_health_check=list(HealthCheck),
+)
+
+
+class WordsAgainstDict(RuleBasedStateMachine):
+    """Sparse vectors and texts beside dense ones. `self.model`: id -> the point's vectors by field."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
+        self.model: dict[Any, dict[str, Any]] = {}
+
+    @initialize(index=st.sampled_from(["flat", "auto", "inverted"]), modifier=st.sampled_from([None, "idf"]))
+    def create(self, index: Any, modifier: Any) -> None:
+        self.modifier = modifier
+        self.db = vsearch.open(self.folder.name, durability="os")
+        fields: Any = {
+            "s": vsearch.Sparse(index=index, modifier=modifier),
+            "t": vsearch.Text(language=None),
+            "v": vsearch.Dense(2),
+        }
+        self.docs = self.db.create_collection("docs", fields=fields)
+
+    @rule(points=st.dictionaries(ids, st.tuples(st.none() | sparse_vectors(), st.none() | texts()), min_size=1))
+    def upsert(self, points: dict[Any, Any]) -> None:
+        sparse_rows, text_rows = (list(column) for column in zip(*points.values(), strict=True))
+        self.docs.upsert(list(points), {"s": sparse_rows, "t": text_rows, "v": [[1, 0]] * len(points)})
+        for name, (sparse, text) in points.items():
+            given = {"s": sparse, "t": text, "v": [1.0, 0.0]}
+            self.model[name] = {field: value for field, value in given.items() if value is not None}
+
+    @rule(name=ids, sparse=st.none() | sparse_vectors(), text=st.none() | texts())
+    def update(self, name: Any, sparse: Any, text: Any) -> None:
+        given = {field: value for field, value in {"s": sparse, "t": text}.items() if value is not None}
+        if name in self.model:
+            self.docs.update(name, vectors=given)
+            self.model[name] = {**self.model[name], **given}
+
+    @rule(names=st.sets(ids, min_size=1, max_size=5))
+    def delete(self, names: set[Any]) -> None:
+        assert self.docs.delete(ids=list(names)) == len(names & self.model.keys())
+        self.model = {name: point for name, point in self.model.items() if name not in names}
+
+    @rule(names=st.sets(ids, min_size=1, max_size=3), field=st.sampled_from(["s", "t"]))
+    def delete_vectors(self, names: set[Any], field: str) -> None:
+        if names <= self.model.keys():
+            self.docs.delete_vectors([field], ids=list(names))
+            for name in names:
+                self.model[name] = {f: value for f, value in self.model[name].items() if f != field}
+
+    @rule()
+    def optimize(self) -> None:
+        self.docs.optimize()
+
+    @rule()
+    def seal(self) -> None:
+        assert self.docs._maintenance is not None
+        self.docs._maintenance.seal_all()
+
+    @rule()
+    def reopen(self) -> None:
+        self.db.close()
+        self.db = vsearch.open(self.folder.name, durability="os")
+        self.docs = self.db.collection("docs")
+
+    @rule(query=sparse_vectors(), limit=st.integers(1, 30), below=st.booleans(), exact=st.booleans())
+    def search_sparse(self, query: dict[int, float], limit: int, below: bool, exact: bool) -> None:
+        if below:
+            query = {term: -weight if term % 2 else weight for term, weight in query.items()}
+        rows = {name: point["s"] for name, point in self.model.items() if "s" in point}
+        weighed = query if self.modifier is None else weighed_by_idf(query, rows.values())
+        scores = dot_scores(weighed, rows)
+        hits = self.docs.search(query, using="s", limit=limit, params=vsearch.SearchParams(exact=exact))
+        if exact or below:
+            check_hits(hits, scores, limit)
+        else:
+            assert len(hits) == min(limit, len(scores))
+            assert hits.scores == pytest.approx([scores[name] for name in hits.point_ids], rel=1e-5)
+
+    @rule(query=texts(), limit=st.integers(1, 30))
+    def search_text(self, query: str, limit: int) -> None:
+        words = {name: point["t"].lower().split() for name, point in self.model.items() if "t" in point}
+        check_hits(self.docs.search(query, using="t", limit=limit), bm25_scores(query.lower().split(), words), limit)
+
+    @invariant()
+    def agrees(self) -> None:
+        if not hasattr(self, "docs"):
+            return
+        stored = {point.id: point.vectors or {} for point in self.docs.scroll(limit=1000, with_vectors=True)}
+        shown = {name: {**p, **({"v": p["v"].tolist()} if "v" in p else {})} for name, p in stored.items()}
+        assert shown == self.model
+
+    def teardown(self) -> None:
+        if hasattr(self, "db"):
+            assert self.db.check() == []
+            self.db.close()
+        self.folder.cleanup()
+
+
+TestWordsAgainstDict = WordsAgainstDict.TestCase
+TestWordsAgainstDict.settings = settings(
+    TestDatabaseAgainstDict.settings, max_examples=WORDY_EXAMPLES, stateful_step_count=WORDY_STEPS
 )

@@ -33,18 +33,23 @@ FOUNDATION = {"vsearch.errors", "vsearch.types"}
 # Third-party packages that only one folder may import, by the start of the importing file's path.
 ONLY_IN = {
     **dict.fromkeys(("numba", "llvmlite", "faiss", "hnswlib", "cupy"), ("index/",)),
-    **dict.fromkeys(("rocksdict", "pyarrow", "xxhash"), ("storage/",)),
+    **dict.fromkeys(("rocksdict", "pyarrow"), ("storage/",)),
+    "xxhash": ("storage/", "vsearch/analysis.py"),
+    "Stemmer": ("vsearch/analysis.py",),
     **dict.fromkeys(("uvicorn", "pydantic", "orjson", "prometheus_client", "python_multipart"), ("api/",)),
     "opentelemetry": ("api/traces.py",),
     "httpx": ("vsearch/remote/",),
     **dict.fromkeys(("typer", "rich"), ("vsearch/cli/", "vsearch/demo.py", "vsearch/__main__.py")),
 }
-HEAVY = ("numba", "llvmlite", "cupy", "rocksdict", "pyarrow", "uvicorn", "pydantic", "httpx", "typer", "rich")
+HEAVY = (
+    *("numba", "llvmlite", "cupy", "rocksdict", "pyarrow", "Stemmer", "uvicorn", "pydantic", "httpx", "typer", "rich"),
+)
 DISTRIBUTIONS = {  # where the import has another name
     "faiss-cpu": "faiss",
     "prometheus-client": "prometheus_client",
     "python-multipart": "python_multipart",
     "opentelemetry-sdk": "opentelemetry",
+    "PyStemmer": "Stemmer",
 }
 
 BANNED_IMPORTS = {

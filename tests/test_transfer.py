@@ -290,7 +290,7 @@ def table_with(metadata: Any, path: Path, **columns: Any) -> Path:
         ({"id": []}, {}, "ids of the kind"),
         ({"fields": 5}, {}, "describes its columns wrongly"),
         ({"fields": {"dense": 5}}, {}, "describes its columns wrongly"),
-        ({"fields": {"dense": {"kind": "sparse"}}}, {}, "fields of the kind 'sparse'"),
+        ({"fields": {"dense": {"kind": "cubic"}}}, {}, "fields of the kind 'cubic'"),
         ({"fields": {"dense": {"kind": "dense", "dim": 0}}}, {}, "dim is 0"),
         ({"fields": {"dense": {"kind": "dense", "dim": 2, "new": 1}}}, {}, "describes its columns wrongly"),
         ({"id": "json"}, {}, "rows 0 to 0 of the upload are refused: .*int"),

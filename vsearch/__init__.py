@@ -38,7 +38,7 @@ from vsearch.errors import (
 )
 from vsearch.filters import F, min_should
 from vsearch.hits import FacetValue, Hit, Hits, Page, Point, SnapshotInfo
-from vsearch.types import Dense, Durability, SearchParams
+from vsearch.types import Dense, Durability, SearchParams, Sparse, Text
 
 if TYPE_CHECKING:
     from vsearch.collection import Collection
@@ -79,6 +79,8 @@ __all__ = [
     "ResourceExhausted",
     "SearchParams",
     "SnapshotInfo",
+    "Sparse",
+    "Text",
     "Timeout",
     "Unavailable",
     "UnsupportedFormat",

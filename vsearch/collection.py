@@ -7,20 +7,20 @@ durable (as the database's durability says); a write that raises has changed not
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from vsearch import points, reading
 from vsearch.courtesy import Courtesy
 from vsearch.edits import Edit, Selection, checked_fields, merging, removing, replacing
 from vsearch.errors import Closed, InvalidArgument, LimitExceeded, NotFound, ReadOnly
+from vsearch.fields import kind_of
 from vsearch.filters import parse_filter
 from vsearch.hits import FacetValue, Hits, Page, Point
 from vsearch.points import Expiry
 from vsearch.query import Filter, parse_search
-from vsearch.types import MAX_LIMIT, Dense, Payload, PointId, Progress, SearchParams
-from vsearch.vectors import as_array
+from vsearch.types import MAX_LIMIT, Field, Payload, PointId, Progress, SearchParams
 
 if TYPE_CHECKING:
     from vsearch.maintenance import Maintenance
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from vsearch.state import State
 
 Ids = Sequence[PointId] | NDArray[Any]
-Vectors = Mapping[str, ArrayLike | Sequence[ArrayLike | None]]
-MAX_QUERIES: Final = 10_000  # of one search_batch: its results are held in memory together
+Vectors = Mapping[str, Any]  # field -> one for each point, in the forms that its kind takes (see upsert)
 
 
 class Collection:
@@ -50,7 +49,7 @@ class Collection:
         return self._state.manifest.name
 
     @property
-    def schema(self) -> dict[str, Dense]:
+    def schema(self) -> dict[str, Field]:
         """The fields by name."""
         return dict(self._state.schema)
 
@@ -63,8 +62,10 @@ class Collection:
     ) -> list[PointId]:
         """Write points, replacing those whose id exists. The whole batch is written, or nothing of it.
 
-        `ids`: n strings or integers from 0 to 2**64 - 1; None gives each point a new UUID. `vectors`: field ->
-        [n, d] array, or a list with None for points that lack the field. `payloads`: n JSON objects or None.
+        `ids`: n strings or integers from 0 to 2**64 - 1; None gives each point a new UUID. `vectors`: field -> one for
+        each point: of a dense field an [n, d] array; of a sparse one a SciPy CSR matrix [n, any], or a list of
+        {term: weight} or (indices, values), weights above 0; of a text field a list of strings. In a list, None stands
+        for a point that lacks the field. `payloads`: n JSON objects or None.
         `expires_at`: when the points end, Unix seconds or an aware datetime, one for all or one for each. Of an id
         that occurs twice the last row wins. Returns the ids.
 
@@ -86,15 +87,16 @@ class Collection:
         self,
         id: PointId,
         payload: Payload | None = None,
-        vectors: Mapping[str, ArrayLike] | None = None,
+        vectors: Mapping[str, Any] | None = None,
         expires_at: Expiry = None,
     ) -> None:
         """Change a point: the payload's keys are merged in, the given vectors replaced, the rest is kept.
 
         Raises NotFound when there is no such point.
         """
-        one = {name: as_array("the vector", vector)[None] for name, vector in (vectors or {}).items()}
-        batch = points.prepare(self._open().schema, [id], one, [payload], expires_at)
+        schema, given = self._open().schema, dict(vectors or {})
+        one = {name: kind_of(schema[name]).single(v) if name in schema else [v] for name, v in given.items()}
+        batch = points.prepare(schema, [id], one, [payload], expires_at)
         merge = None if payload is None else merging(payload)
         expires_ms = None if expires_at is None else int(batch.expires_ms[0])
         self._edit(Edit(Selection(batch.keys), merge, batch, expires_ms=expires_ms))
@@ -199,7 +201,7 @@ class Collection:
 
     def search(
         self,
-        query: ArrayLike,
+        query: Any,
         using: str | None = None,
         limit: int = 10,
         offset: int = 0,
@@ -209,23 +211,24 @@ class Collection:
         with_payload: bool = True,
         with_vectors: bool = False,
     ) -> Hits:
-        """The nearest points to one query vector, best first.
+        """The best points for one query, best first.
+
+        `query`: of a dense field a vector; of a sparse one {term: weight}, (indices, values) or a row of a SciPy CSR
+        matrix; of a text field a string. Of sparse vectors and texts only points that share a term with the query are
+        found; negative weights in a query make the search exact.
 
         `using`: the field, needed where there are several. `filter`: only points that satisfy it; there are never
         fewer hits than `limit` when that many do. `params`: how hard to try. `score_threshold`: drop lower scores.
 
         Raises InvalidArgument, DimensionMismatch, InvalidFilter, LimitExceeded.
         """
-        vector = as_array("the query", query)
-        if vector.ndim != 1:
-            raise InvalidArgument(f"the query has {vector.ndim} dimensions", "Give one vector, or use search_batch")
-        return self.search_batch(
-            vector[None], using, limit, offset, filter, params, score_threshold, with_payload, with_vectors
+        return self._search(
+            query, True, using, limit, offset, filter, params, score_threshold, with_payload, with_vectors
         )[0]
 
     def search_batch(
         self,
-        queries: ArrayLike,
+        queries: Any,
         using: str | None = None,
         limit: int = 10,
         offset: int = 0,
@@ -235,24 +238,25 @@ class Collection:
         with_payload: bool = True,
         with_vectors: bool = False,
     ) -> list[Hits]:
-        """As `search`, for queries [nq, d] at once: one Hits for each, in order."""
+        """As `search`, for many queries at once: one Hits for each, in order.
+
+        `queries`: [nq, d], a SciPy CSR matrix, or a list of what `search` takes.
+        """
+        return self._search(
+            queries, False, using, limit, offset, filter, params, score_threshold, with_payload, with_vectors
+        )
+
+    def _search(self, queries: Any, single: bool, *options: Any) -> list[Hits]:
         from vsearch import search
 
         state = self._open()
-        queries = as_array("queries", queries)
-        if queries.ndim != 2:
-            raise InvalidArgument(f"queries have {queries.ndim} dimensions", "Give an array of shape [nq, d]")
-        if len(queries) > MAX_QUERIES:
-            raise LimitExceeded("too many queries in one batch", f"Send at most {MAX_QUERIES:,} at once")
-        request = parse_search(
-            state.schema, queries, using, limit, offset, filter, params, score_threshold, with_payload, with_vectors
-        )
+        request = parse_search(state.schema, queries, single, *options)
         with self._courtesy.searching():
             return search.run(state, request)
 
     def explain(
         self,
-        query: ArrayLike,
+        query: Any,
         using: str | None = None,
         limit: int = 10,
         offset: int = 0,
@@ -264,7 +268,7 @@ class Collection:
         from vsearch import search
 
         state = self._open()
-        request = parse_search(state.schema, query, using, limit, offset, filter, params, None, True, False)
+        request = parse_search(state.schema, query, True, using, limit, offset, filter, params, None, True, False)
         return search.explain(state, request, analyze)
 
     def create_payload_index(self, path: str, kind: str = "sorted") -> None:

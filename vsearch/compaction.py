@@ -18,6 +18,7 @@ MAX_SEGMENT_BYTES: Final = 8 << 30  # bounds the memory and the time of one inde
 MAX_DEAD_SHARE: Final = 0.25  # a segment is rewritten when more of it than this is dead
 AUTO_GRAPH_ROWS: Final = 4_096  # below this a scan of codes is about as fast as a walk, and finds more
 AUTO_CODES_ROWS: Final = 2_048  # below this so is an exact scan
+AUTO_INVERTED_ROWS: Final = 4_096  # below this so are whole inverted lists
 MIN_INDEX_ROWS: Final = 256  # below this an index is never built
 
 
@@ -83,6 +84,12 @@ def wanted_index(kind: str, rows: int, coded: bool = True) -> str:
             return "hnsw"
         return "binary" if rows >= AUTO_CODES_ROWS and coded else "flat"
     return kind if rows >= MIN_INDEX_ROWS else "flat"
+
+
+def wanted_sparse_index(kind: str, rows: int) -> str | None:
+    """The same for a field of sparse vectors; None for no index."""
+    least = {"auto": AUTO_INVERTED_ROWS, "inverted": MIN_INDEX_ROWS}.get(kind)
+    return "inverted" if least is not None and rows >= least else None
 
 
 def _next_index(segments: Sequence[Facts]) -> BuildIndex | None:

@@ -30,7 +30,7 @@ from vsearch.storage.lock import DirectoryLock
 from vsearch.storage.manifest import Manifest
 from vsearch.storage.rocks import Batch, Engine
 from vsearch.storage.segments import SegmentStore
-from vsearch.types import Dense, Durability
+from vsearch.types import Durability, Field
 from vsearch.writer import Writer
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class Database:
         self._seal = Loop("vsearch-seal", lambda: self._work(Maintenance.seal))
         self._reshape = Loop("vsearch-reshape", lambda: self._work(Maintenance.reshape))
 
-    def create_collection(self, name: str, fields: Mapping[str, Dense]) -> Collection:
+    def create_collection(self, name: str, fields: Mapping[str, Field]) -> Collection:
         """Create an empty collection.
 
         Raises InvalidArgument for a bad name or field, AlreadyExists, ReadOnly.

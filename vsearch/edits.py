@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import Corruption, InvalidArgument, LimitExceeded, NotFound
+from vsearch.fields import kind_of
+from vsearch.fields.base import Rows
 from vsearch.filters import Node, parse_filter
 from vsearch.filters.match import sites_of
 from vsearch.filters.paths import EACH, Path, format_path, parse_path
@@ -126,7 +128,8 @@ def new_versions(state: State, edit: Edit, now: int) -> PointBatch:
     large.
     """
     pids = _selected(state, edit.selection, now)
-    room = MAX_BATCH_BYTES - len(pids) * sum(f.dim * np.dtype(f.dtype).itemsize for f in state.schema.values())
+    sources = list(places(state.view, pids))
+    room = MAX_BATCH_BYTES - sum(_bytes(state.schema, name, edit, sources, len(pids)) for name in state.schema)
     ids: list[PointId] = []
     records: list[bytes] = []
     ends_ms: list[int] = []
@@ -143,7 +146,6 @@ def new_versions(state: State, edit: Edit, now: int) -> PointBatch:
         ids.append(point_id)
         records.append(record)
         ends_ms.append(expires_ms)
-    sources = list(places(state.view, pids))
     columns = {name: _vectors(state.schema, name, edit, sources, len(pids)) for name in state.schema}
     return PointBatch(
         ids=ids,
@@ -197,23 +199,35 @@ def _records(state: State, pids: IntArray) -> Iterator[bytes]:
 
 def _vectors(
     schema: Schema, name: str, edit: Edit, sources: Sequence[tuple[Source, IntArray, IntArray]], n: int
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """A field's vectors [n, d] after the edit, and which points have one, bool [n]. `sources`: where the stored are."""
+) -> tuple[Rows, NDArray[np.bool_]]:
+    """A field's rows after the edit, and which points have one, bool [n]. `sources`: where the stored are."""
     new = edit.vectors
     if new is not None and name in new.vectors and new.present[name].all():
         return new.vectors[name], new.present[name]
-    values = np.zeros((n, schema[name].dim), schema[name].dtype)
+    parts: list[tuple[NDArray[Any], Rows]] = []
     has = np.zeros(n, np.bool_)
     if name not in edit.dropped:
         for source, at, rows in sources:
             present = source.segment.present(name, source.rows)
-            values[at] = source.segment.vectors(name)[rows]
+            parts.append((at, source.segment.vectors(name)[rows]))
             has[at] = True if present is None else present[rows]
     if new is not None and name in new.vectors:
         given = new.present[name]
-        values[given] = new.vectors[name][given]
+        parts.append((given, new.vectors[name][np.flatnonzero(given)]))
         has |= given
-    return values, has
+    return kind_of(schema[name]).assembled(n, parts), has
+
+
+def _bytes(schema: Schema, name: str, edit: Edit, sources: Sequence[tuple[Source, IntArray, IntArray]], n: int) -> int:
+    """What the rows of a field will take at most, n in all."""
+    kind = kind_of(schema[name])
+    if kind.row_bytes:
+        return n * kind.row_bytes
+    total = edit.vectors.vectors[name].nbytes if edit.vectors is not None and name in edit.vectors.vectors else 0
+    for source, _, rows in sources:
+        sizes = kind.sizes(source.segment.vectors(name))
+        total += 0 if sizes is None else int((sizes[1:][rows] - sizes[:-1][rows]).sum())
+    return total
 
 
 def _merged(stored: Any, steps: Path, new: Payload) -> Any:

@@ -15,21 +15,24 @@ from vsearch.types import FloatArray, Payload, PointId
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A point found by a search. `score`: higher is better (cosine, inner product, or minus the distance)."""
+    """A point found by a search. `score`: higher is better (cosine, inner product, minus the distance, or BM25).
+
+    `vectors`: field -> float32 [d], {term: weight}, or the text, as the field is dense, sparse or text.
+    """
 
     id: PointId
     score: float
     payload: Payload | None = None
-    vectors: dict[str, NDArray[Any]] | None = None
+    vectors: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A stored point. `expires_at`: Unix time in seconds, or None."""
+    """A stored point. `vectors`: as of a Hit. `expires_at`: Unix time in seconds, or None."""
 
     id: PointId
     payload: Payload | None = None
-    vectors: dict[str, NDArray[Any]] | None = None
+    vectors: dict[str, Any] | None = None
     expires_at: float | None = None
 
 
@@ -72,7 +75,7 @@ class Hits(Sequence[Hit]):
     point_ids: list[PointId]
     scores: FloatArray
     payloads: list[Payload | None] | None = None
-    vectors: list[dict[str, NDArray[Any]]] | None = field(default=None)
+    vectors: list[dict[str, Any]] | None = field(default=None)
 
     @property
     def ids(self) -> NDArray[Any]:

@@ -11,13 +11,15 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from vsearch import compaction
 from vsearch.changes import Delete
 from vsearch.compaction import BuildIndex, Facts, Merge
+from vsearch.fields import kind_of
+from vsearch.frequencies import words_of
 from vsearch.points import now_ms
 from vsearch.rewrite import Part, Throttle, write_segment
 from vsearch.sealed import SealedSegment, index_file
@@ -126,8 +128,8 @@ class Maintenance:
     def _unindexed(self, source: Source) -> list[str]:
         fields = []
         for name, field in self.state.schema.items():
-            wanted = compaction.wanted_index(field.index, source.rows, field.coded)
-            if wanted != "flat" and _segment(source).built_kind(name) != wanted:
+            wanted = kind_of(field).wanted_index(source.rows)
+            if wanted is not None and _segment(source).built_kind(name) != wanted:
                 fields.append(name)
         return fields
 
@@ -146,7 +148,10 @@ class Maintenance:
 
         segment = _segment(source)
         spec = self.state.schema[field]
-        kind = compaction.wanted_index(spec.index, source.rows, spec.coded)
+        of = kind_of(spec)
+        kind = of.wanted_index(source.rows)
+        if kind is None:
+            return
 
         def report(done: int, total: int) -> None:
             if self._stop_build.is_set() or self.state.dropped:
@@ -154,9 +159,10 @@ class Maintenance:
             if progress is not None:
                 progress(done, total)
 
-        settings = {"m": spec.m, "ef_construction": spec.ef_construction, "extra_bits": spec.extra_bits}
+        settings = of.settings
         try:
-            buffers = builder(kind)(segment.vectors(field), spec.distance, settings, BUILD_THREADS, report)
+            rows: Any = words_of(segment.vectors(field))
+            buffers = builder(kind)(rows, spec.distance, settings, BUILD_THREADS, report)
         except Stopped:
             return
         file_name = index_file(list(self.state.schema).index(field), kind)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from vsearch.errors import InvalidArgument, LimitExceeded
-from vsearch.types import MAX_FIELDS, MAX_NAME_LENGTH, Dense
+from vsearch.types import MAX_FIELDS, MAX_NAME_LENGTH, Dense, Field, Sparse, Text
 
 BAD_NAME: Final = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|]|^\.{1,2}$|^\s|\s$")
 
@@ -29,7 +29,7 @@ def check_name(what: str, name: object) -> None:
         )
 
 
-def check_fields(fields: Mapping[str, Dense]) -> None:
+def check_fields(fields: Mapping[str, Field]) -> None:
     """Raises InvalidArgument or LimitExceeded unless these can be the fields of a collection."""
     if not isinstance(fields, Mapping) or not fields:
         raise InvalidArgument("a collection needs at least one field", 'Say fields={"dense": vsearch.Dense(384)}')
@@ -38,5 +38,8 @@ def check_fields(fields: Mapping[str, Dense]) -> None:
     for field_name, field in fields.items():
         if field_name != "":  # which names the one vector of a collection made through Qdrant's interface
             check_name("field", field_name)
-        if not isinstance(field, Dense):
-            raise InvalidArgument(f"field {field_name!r} is a {type(field).__name__}", "Use vsearch.Dense(dim)")
+        if not isinstance(field, Dense | Sparse | Text):
+            raise InvalidArgument(
+                f"field {field_name!r} is a {type(field).__name__}",
+                "Use vsearch.Dense(dim), vsearch.Sparse() or vsearch.Text()",
+            )

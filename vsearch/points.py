@@ -1,7 +1,7 @@
 """Points on their way in and out: validation, normalisation, and the bytes kept in the engine.
 
 1. `prepare` checks a whole batch before anything is written, so that one bad row changes nothing.
-2. Vectors become arrays of the field's stored dtype, [n, d]; under cosine they are normalised.
+2. Vectors become rows as their kind of field keeps them (vsearch/fields/).
 3. Ids, payloads and expiry become records: `points` holds msgpack [id, payload, expires_ms], `unsealed` holds
    msgpack {field number: vector bytes}.
 
@@ -20,9 +20,11 @@ from typing import Any, Final
 
 import msgpack
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from vsearch.errors import InvalidArgument, LimitExceeded
+from vsearch.fields import kind_of
+from vsearch.fields.base import Rows
 from vsearch.storage.keys import encode_id
 from vsearch.types import (
     MAX_BATCH_BYTES,
@@ -30,31 +32,30 @@ from vsearch.types import (
     MAX_ID_BYTES,
     MAX_PAYLOAD_BYTES,
     MAX_PAYLOAD_DEPTH,
-    Dense,
+    Field,
     IntArray,
     Payload,
     PointId,
 )
-from vsearch.vectors import stored_vectors
 
 MAX_DIGITS: Final = 20  # of an integer below 2**64
 NEVER: Final = 0  # expiry of a point that does not expire
 Expiry = datetime | float | None  # when a point ends: an aware datetime, or Unix time in seconds
-Schema = Mapping[str, Dense]
+Schema = Mapping[str, Field]
 
 
 @dataclass(frozen=True, slots=True)
 class PointBatch:
     """Checked points, column by column: row i of each is point i.
 
-    `keys`: encoded ids. `records`: bytes of the `points` family. `vectors`: field -> [n, d] in the stored dtype.
+    `keys`: encoded ids. `records`: bytes of the `points` family. `vectors`: field -> its rows (fields/base.py).
     `present`: field -> bool [n], which rows have the field. `expires_ms`: int64 [n], NEVER where none.
     """
 
     ids: list[PointId]
     keys: list[bytes]
     records: list[bytes]
-    vectors: dict[str, NDArray[Any]]
+    vectors: dict[str, Rows]
     present: dict[str, NDArray[np.bool_]]
     expires_ms: IntArray
 
@@ -82,22 +83,20 @@ class PointBatch:
         """Bytes of the `unsealed` family, a row each."""
         pack = msgpack.Packer(autoreset=True).pack
         numbers = {name: number for number, name in enumerate(schema)}
-        blobs = [
-            (numbers[name], v.data.cast("B"), v.strides[0], self.present[name]) for name, v in self.vectors.items()
+        columns = [
+            (numbers[name], kind_of(schema[name]).encoded(rows), self.present[name])
+            for name, rows in self.vectors.items()
         ]
-        if len(blobs) == 1 and blobs[0][3].all():
-            number, data, width, _ = blobs[0]
-            return [pack({number: data[i : i + width]}) for i in range(0, len(data), width)]
-        return [
-            pack({number: data[i * width : (i + 1) * width] for number, data, width, has in blobs if has[i]})
-            for i in range(len(self))
-        ]
+        if len(columns) == 1 and columns[0][2].all():
+            number, blobs, _ = columns[0]
+            return [pack({number: blob}) for blob in blobs]
+        return [pack({number: blobs[i] for number, blobs, has in columns if has[i]}) for i in range(len(self))]
 
 
 def prepare(
     schema: Schema,
     ids: Sequence[PointId] | NDArray[Any] | None,
-    vectors: Mapping[str, ArrayLike | Sequence[ArrayLike | None]] | None,
+    vectors: Mapping[str, Any] | None,
     payloads: Sequence[Payload | None] | None,
     expires_at: Expiry | Sequence[Expiry],
 ) -> PointBatch:
@@ -107,7 +106,7 @@ def prepare(
     """
     given = dict(vectors or {})
     if ids is None:
-        ids = [new_id() for _ in range(max([len(v) for v in given.values()] + [len(payloads or ())]))]  # type: ignore[arg-type]
+        ids = [new_id() for _ in range(max([_length(v) for v in given.values()] + [len(payloads or ())]))]
     point_ids, keys = checked_ids(ids)
     n = len(point_ids)
     if n > MAX_BATCH_POINTS:
@@ -115,13 +114,13 @@ def prepare(
     if payloads is not None and len(payloads) != n:
         raise InvalidArgument(f"{len(payloads)} payloads for {n} ids", "Give one payload, or None, for each id")
     expires_ms = _expiries(expires_at, n)
-    matrices: dict[str, NDArray[Any]] = {}
+    columns: dict[str, Rows] = {}
     present: dict[str, NDArray[np.bool_]] = {}
     for name, values in given.items():
         if name not in schema:
             raise InvalidArgument(f"unknown field {name!r}", f"The fields are: {', '.join(schema)}")
-        matrices[name], present[name] = stored_vectors(name, schema[name], values, n)
-    room = MAX_BATCH_BYTES - sum(m.nbytes for m in matrices.values())
+        columns[name], present[name] = kind_of(schema[name]).stored(name, values, n)
+    room = MAX_BATCH_BYTES - sum(rows.nbytes for rows in columns.values())
     pack = msgpack.Packer(autoreset=True).pack
     records = []
     for i, (point_id, expiry) in enumerate(zip(point_ids, expires_ms.tolist(), strict=True)):
@@ -130,7 +129,7 @@ def prepare(
         room -= len(records[-1])
         if room < 0:
             raise LimitExceeded("a batch of more than 1 GiB", "Send fewer points at once")
-    return PointBatch(point_ids, keys, records, matrices, present, expires_ms)
+    return PointBatch(point_ids, keys, records, columns, present, expires_ms)
 
 
 def checked_ids(ids: Sequence[PointId] | NDArray[Any]) -> tuple[list[PointId], list[bytes]]:
@@ -209,6 +208,11 @@ def new_id() -> str:
     value = (now_ms() << 80) | (0x7 << 76) | (secrets.randbits(12) << 64) | (0b10 << 62) | secrets.randbits(62)
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _length(values: Any) -> int:
+    """Rows of what a caller gave for a field: SciPy's matrices have no length."""
+    return int(values.shape[0]) if hasattr(values, "indptr") else len(values)
 
 
 def _packed_record(pack: Any, point_id: PointId, payload: Payload | None, expires_ms: int, where: str) -> bytes:

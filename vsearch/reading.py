@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.fields import kind_of
 from vsearch.filters import Node
 from vsearch.hits import Page, Point
 from vsearch.points import NEVER, decode_point, now_ms
@@ -168,11 +169,11 @@ def _point(state: State, view: View, pid: int, with_payload: bool, with_vectors:
     )
 
 
-def vectors_at(state: State, source: Source, row: int) -> dict[str, NDArray[Any]]:
-    """The vectors of a row, float32, by field; fields that the point lacks are left out."""
+def vectors_at(state: State, source: Source, row: int) -> dict[str, Any]:
+    """The vectors of a row as hits.Point has them, by field; fields that the point lacks are left out."""
     vectors = {}
-    for name in state.schema:
+    for name, field in state.schema.items():
         present = source.segment.present(name, source.rows)
         if present is None or present[row]:
-            vectors[name] = np.array(source.segment.vectors(name)[row], np.float32)
+            vectors[name] = kind_of(field).shown(source.segment.vectors(name), row)
     return vectors

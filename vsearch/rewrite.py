@@ -9,11 +9,13 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.fields import kind_of
+from vsearch.fields.base import Piece
 from vsearch.filters.columns import sorted_order
 from vsearch.filters.flatten import flatten, merge
 from vsearch.growing import GrowingSegment
@@ -33,8 +35,6 @@ from vsearch.storage import keys
 from vsearch.storage.manifest import SegmentEntry
 from vsearch.storage.segments import SegmentDraft, SegmentStore
 from vsearch.types import Column, IntArray
-
-PIECE_BYTES: Final = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def write_segment(
     with store.begin(collection, name) as draft:
         _write_rows(draft, parts)
         for number, field in enumerate(schema):
-            _write_vectors(draft, number, field, schema, parts, rows, throttle)
+            _write_vectors(draft, number, field, schema, parts, throttle)
         columns = merge([(_columns(store, collection, part), keep) for part, keep in _kept(parts)])
         draft.columns(columns, rows)
         if ordered := ordered_columns(columns, indexed_paths):
@@ -122,21 +122,11 @@ def _id_bytes(part: Part) -> tuple[IntArray, NDArray[np.uint8]]:
 
 
 def _write_vectors(
-    draft: SegmentDraft, number: int, field: str, schema: Schema, parts: Sequence[Part], rows: int, throttle: Throttle
+    draft: SegmentDraft, number: int, field: str, schema: Schema, parts: Sequence[Part], throttle: Throttle
 ) -> None:
-    spec = schema[field]
-    dtype = np.dtype(spec.dtype)
-    piece = max(1, PIECE_BYTES // (spec.dim * dtype.itemsize))
     with draft.arrays(vectors_file(number), VECTORS_KIND, {"field": field}) as file:
-        file.begin("vectors", dtype, (rows, spec.dim))
-        for part in parts:
-            vectors = part.segment.vectors(field)
-            whole = len(part.rows) == part.segment.count
-            for start in range(0, len(part.rows), piece):
-                stop = min(len(part.rows), start + piece)
-                chunk = vectors[start:stop] if whole else vectors[part.rows[start:stop]]
-                file.append("vectors", np.ascontiguousarray(chunk))
-                throttle.copied(chunk.nbytes)
+        pieces = [Piece(part.segment.vectors(field), part.rows) for part in parts]
+        kind_of(schema[field]).write(file, pieces, throttle.copied)
         present = [part.segment.present(field, part.segment.count) for part in parts]
         if any(mask is not None for mask in present):
             masks = [

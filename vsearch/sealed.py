@@ -2,7 +2,8 @@
 
 Files of a segment (storage/arrayfile.py is their format); field numbers are positions in the schema:
 - `rows.vsa`: pids int64 [n] ascending; id_bytes uint8 and id_offsets int64 [n + 1], encoded ids; expires_ms int64 [n].
-- `f0.vectors.vsa`: vectors [n, d] in the stored dtype; present uint8 [n], only where some row lacks the field.
+- `f0.vectors.vsa`: the rows of a field, as its kind keeps them (vsearch/fields/): of a dense one, vectors [n, d] in the
+  stored dtype; present uint8 [n], only where some row lacks the field.
 - `f0.hnsw.vsa`: the buffers of an index of that kind; absent until it is built.
 - `payload.arrow`: payload columns.
 - `orders.vsa`: for each column that has a payload index, its values' positions in sorted order (int32).
@@ -22,12 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import Corruption, InvalidArgument
+from vsearch.fields import kind_of
+from vsearch.fields.base import Rows
 from vsearch.filters import Node
 from vsearch.filters.columns import ColumnSet, Order, sorted_order
 from vsearch.filters.evaluate import evaluate
 from vsearch.filters.tree import HasId
+from vsearch.frequencies import TermCounts, words_of
 from vsearch.points import NEVER, Schema
-from vsearch.segment import THREADS, IdMask, Segment
+from vsearch.segment import IdMask, Segment
 from vsearch.storage.keys import decode_id
 from vsearch.storage.manifest import SegmentEntry
 from vsearch.storage.segments import SegmentStore
@@ -43,7 +47,7 @@ ROWS_KIND: Final = "rows"
 VECTORS_KIND: Final = "vectors"
 ORDERS_FILE: Final = "orders.vsa"
 ORDERS_KIND: Final = "orders"
-CODED_ROWS: Final = 2_048  # with this many rows and no index yet, a segment is coded in memory at its first search
+SCANS: Final = ("flat", "sparse_flat")  # kinds of index that keep nothing
 CACHED_MASKS: Final = 32  # results of filters kept for a segment, a byte a row each
 
 log = logging.getLogger("vsearch")
@@ -111,12 +115,16 @@ class SealedSegment(Segment):
         self._integer_ids = integer_ids(self._id_offsets, self._id_bytes)
         expiring = self.expires_ms[self.expires_ms != NEVER]
         self.earliest_expiry_ms = int(expiring.min()) if len(expiring) else NEVER
-        self._vectors: dict[str, NDArray[Any]] = {}
+        self._vectors: dict[str, Rows] = {}
+        self._unverified = set(schema)  # fields of which nothing was searched yet
         self._present: dict[str, NDArray[np.bool_]] = {}
         for number, field in enumerate(schema):
             arrays = store.open_arrays(collection, entry.name, vectors_file(number), VECTORS_KIND).arrays
-            self._vectors[field] = arrays["vectors"]
-            if len(arrays["vectors"]) != entry.rows or len(self.pids) != entry.rows:
+            try:
+                self._vectors[field] = kind_of(schema[field]).opened(arrays)
+            except (ValueError, KeyError) as error:
+                raise self._damaged(field, error) from error
+            if len(self._vectors[field]) != entry.rows or len(self.pids) != entry.rows:
                 raise Corruption(
                     f"segment {entry.name}: the files disagree about the number of rows", "Run `vsearch check`"
                 )
@@ -125,6 +133,7 @@ class SealedSegment(Segment):
         self._indexed_paths: Collection[str] = ()
         self._fill = threading.Lock()
         self._readers: dict[tuple[str, str], Reader] = {}
+        self._counts: dict[str, TermCounts] = {}
         self._column_set: ColumnSet | None = None
         self._masks: OrderedDict[Node, NDArray[np.bool_]] = OrderedDict()
         self.damaged: set[str] = set()  # fields whose index file cannot be read: searched exactly until rebuilt
@@ -151,20 +160,34 @@ class SealedSegment(Segment):
         """(offsets [n + 1], bytes): the encoded ids of all rows."""
         return self._id_offsets, self._id_bytes
 
-    def vectors(self, field: str) -> NDArray[Any]:
+    def vectors(self, field: str) -> Rows:
+        if field in self._unverified:
+            try:
+                kind_of(self.schema[field]).verified(self._vectors[field])
+            except ValueError as error:
+                raise self._damaged(field, error) from error
+            self._unverified.discard(field)
         return self._vectors[field]
 
     def present(self, field: str, rows: int) -> NDArray[np.bool_] | None:
         return self._present.get(field)
 
-    def built_kind(self, field: str) -> str:
-        """The kind of the field's index file; flat where there is none that can be used."""
-        return "flat" if field in self.damaged else self.entry.indexes.get(field, "flat")
+    def built_kind(self, field: str) -> str | None:
+        """The kind of the field's index file; None where there is none that can be used."""
+        return None if field in self.damaged else self.entry.indexes.get(field)
 
     def index_kind(self, field: str) -> str:
-        if (kind := self.built_kind(field)) != "flat":
-            return kind
-        return "binary" if self.schema[field].coded and self.count >= CODED_ROWS else "flat"
+        return self.built_kind(field) or kind_of(self.schema[field]).interim_index(self.count)
+
+    def term_counts(self, field: str) -> TermCounts:
+        counts = self._counts.get(field)
+        if counts is None:
+            with self._fill:
+                counts = self._counts.get(field)
+                if counts is None:
+                    present = self.present(field, self.count)
+                    counts = self._counts[field] = TermCounts.over(words_of(self.vectors(field)), present)
+        return counts
 
     def reader(self, field: str, kind: str, rows: int) -> Reader:
         reader = self._readers.get((field, kind))
@@ -178,7 +201,8 @@ class SealedSegment(Segment):
         """Map every file that would be mapped at its first use."""
         self.columns()
         for field in self.schema:
-            self.reader(field, self.index_kind(field), self.count)
+            if (kind := self.built_kind(field)) is not None:
+                self.reader(field, kind, self.count)
 
     def columns(self) -> ColumnSet:
         """The payload columns, mapped at the first use."""
@@ -220,22 +244,27 @@ class SealedSegment(Segment):
         twin = SealedSegment(self._store, self._collection, entry, self.schema, self._payload_of)
         twin._indexed_paths = self._indexed_paths
         twin.folder, twin._column_set, twin._masks = self.folder, self._column_set, self._masks
+        twin._counts, twin._unverified = self._counts, self._unverified
         return twin
 
     def memory_bytes(self) -> int:
-        return sum(reader.memory_bytes() for (_, kind), reader in self._readers.items() if kind != "flat")
+        return sum(reader.memory_bytes() for (_, kind), reader in self._readers.items() if kind not in SCANS)
 
     def _open_reader(self, field: str, kind: str) -> Reader:
-        from vsearch.index.registry import reader as reader_class
-
+        of = kind_of(self.schema[field])
+        rows = self.vectors(field)
         buffers: dict[str, NDArray[Any]] = {}
-        if kind == self.entry.indexes.get(field):
+        if kind == self.built_kind(field):
             name = index_file(list(self.schema).index(field), kind)
             try:
                 buffers = self._store.open_arrays(self._collection, self.name, name, kind).arrays
-                return reader_class(kind)(self._vectors[field], buffers, self.schema[field].distance, THREADS)
+                return of.reader(kind, rows, buffers)
             except (Corruption, InvalidArgument, KeyError) as error:
                 log.warning("segment %s: the index %s is unusable and will be rebuilt: %s", self.name, name, error)
                 self.damaged.add(field)
                 kind = self.index_kind(field)
-        return reader_class(kind)(self._vectors[field], {}, self.schema[field].distance, THREADS)
+        return of.reader(kind, rows, {})
+
+    def _damaged(self, field: str, error: Exception) -> Corruption:
+        name = vectors_file(list(self.schema).index(field))
+        return Corruption(f"segment {self.name}: {name} is damaged: {error}", "Run `vsearch check`")

@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch import likelihood, planner
+from vsearch.fields import kind_of
 from vsearch.filters.qdrant import to_dict
+from vsearch.frequencies import weighed, words_of
 from vsearch.hits import Hits
 from vsearch.index.base import Cost
 from vsearch.index.bitset import from_mask
@@ -28,8 +30,8 @@ from vsearch.segment import Segment
 from vsearch.state import State
 from vsearch.storage import keys
 from vsearch.storage.rocks import POINTS
-from vsearch.types import FloatArray, IntArray, Metric, SearchParams
-from vsearch.view import View
+from vsearch.types import Dense, Field, FloatArray, IntArray, Metric, SearchParams
+from vsearch.view import Source, View
 
 PLACE_BITS: Final = 40
 SEARCH_ATTEMPTS: Final = 5  # a hit that was replaced while the search ran makes it run again on the newer view
@@ -72,7 +74,7 @@ def explain(state: State, search: Search, analyze: bool) -> Plan:
     return Plan(
         collection=state.manifest.name,
         field=leg.field,
-        metric=state.schema[leg.field].metric,
+        metric=kind_of(state.schema[leg.field]).metric,
         limit=leg.limit,
         recall=search.params.recall,
         exact=search.params.exact,
@@ -88,15 +90,18 @@ def nearest(state: State, view: View, leg: Leg, params: SearchParams) -> tuple[F
     done: list[Done] = []
     clock = time.perf_counter
     started = clock()
+    field = state.schema[leg.field]
+    scan = kind_of(field).scan
+    queries = weighed(view, leg.field, field, leg.queries)
     for number, step, mask in _prepared(state, view, leg, params):
         ready = clock()
         cost = Cost()
         if step.strategy != "skip":
             source = view.sources[number]
-            kind = step.index if step.strategy == "index" else "flat"
+            kind = step.index if step.strategy == "index" else scan
             reader = source.segment.reader(leg.field, kind, source.rows)
             live = source.bits if mask is source.live else None if mask is None else from_mask(mask)
-            ordinals, distances, cost = reader.search(leg.queries, min(leg.limit, step.matched), params, live)
+            ordinals, distances, cost = reader.search(queries, min(leg.limit, step.matched), params, live)
             parts.append((number, ordinals, distances))
         now = clock()
         done.append((step, cost, ready - started, now - ready))
@@ -105,7 +110,8 @@ def nearest(state: State, view: View, leg: Leg, params: SearchParams) -> tuple[F
 
 
 def _measured(cost: Cost, filter_s: float, search_s: float) -> Measured:
-    return Measured(cost.distances, cost.hops, cost.rescored, filter_s * 1e6, search_s * 1e6)
+    times_us = filter_s * 1e6, search_s * 1e6
+    return Measured(cost.distances, cost.hops, cost.rescored, *times_us, cost.lists, cost.blocks_skipped)
 
 
 def _prepared(
@@ -114,7 +120,7 @@ def _prepared(
     """For each source that has rows: its number, its step, and the rows that may be found (None: all)."""
     now = now_ms()
     field = state.schema[leg.field]
-    component_bytes = np.dtype(field.dtype).itemsize
+    scan = kind_of(field).scan
     for number, source in enumerate(view.sources):
         if source.rows == 0:
             continue
@@ -124,13 +130,23 @@ def _prepared(
         if present is not None:
             mask = present if mask is None else mask & present
         matched = source.rows if mask is None else source.live_count if mask is source.live else int(mask.sum())
-        kind = segment.index_kind(leg.field) if matched else "flat"
+        kind = segment.index_kind(leg.field) if matched else scan
         width = 0
-        if kind != "flat":
+        if kind != scan:
             width = segment.reader(leg.field, kind, source.rows).width(leg.limit, params)
             kind = segment.index_kind(leg.field)  # opening it may have shown that it is damaged
-        stats = Statistics(segment.name, source.rows, matched, kind, field.dim, component_bytes, width, 2 * field.m)
+        stats = _statistics(field, source, leg, matched, kind, width)
         yield number, planner.choose(stats, leg.limit, params.exact), mask
+
+
+def _statistics(field: Field, source: Source, leg: Leg, matched: int, kind: str, width: int) -> Statistics:
+    name, rows = source.segment.name, source.rows
+    if isinstance(field, Dense):
+        component_bytes = np.dtype(field.dtype).itemsize
+        return Statistics(name, rows, matched, kind, field.dim, component_bytes, width, 2 * field.m)
+    words, queries = words_of(source.segment.vectors(leg.field)), leg.queries
+    terms, asked = (len(r.numbers) / max(1, len(r)) for r in (words, queries))
+    return Statistics(name, rows, matched, kind, 0, 0, width, terms=terms, query_terms=asked)
 
 
 def _merged(parts: Sequence[tuple[int, IntArray, FloatArray]], nq: int, k: int) -> Found:
@@ -160,7 +176,7 @@ def _scores(state: State, view: View, search: Search, distances: FloatArray) -> 
     """The scores that the search asks for, of distances [nq, k]."""
     leg = search.legs[0]
     spec = state.schema[leg.field]
-    if search.params.score == "probability":
+    if search.params.score == "probability" and isinstance(spec, Dense):
         return likelihood.probabilities(view, leg.field, spec, leg.queries, distances, now_ms())
     return scores_of(spec.metric, distances)
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.fields.base import Rows
 from vsearch.filters import Node
 from vsearch.points import NEVER, Schema
 from vsearch.types import IntArray, PointId
 
 if TYPE_CHECKING:
+    from vsearch.frequencies import TermCounts
     from vsearch.index.base import Reader
-
-THREADS: Final = os.cpu_count() or 1  # that one batch of queries may use
 
 IdMask = Callable[[Sequence[PointId]], NDArray[np.bool_]]  # which rows of the segment have one of these ids
 
@@ -48,8 +47,8 @@ class Segment(ABC):
         """User ids of these rows."""
 
     @abstractmethod
-    def vectors(self, field: str) -> NDArray[Any]:
-        """[rows or more, d] in the stored dtype."""
+    def vectors(self, field: str) -> Rows:
+        """The field's rows, blank where a point lacks it. A growing segment may have more by now than a view shows."""
 
     @abstractmethod
     def present(self, field: str, rows: int) -> NDArray[np.bool_] | None:
@@ -57,7 +56,7 @@ class Segment(ABC):
 
     @abstractmethod
     def index_kind(self, field: str) -> str:
-        """The kind of the best index that is built for the field."""
+        """The kind of the best index that there is for the field; that of its exact scan where there is none."""
 
     @abstractmethod
     def matching(self, node: Node, rows: int, id_mask: IdMask) -> NDArray[np.bool_]:
@@ -68,8 +67,12 @@ class Segment(ABC):
         """Bytes held in memory, memory-mapped vectors not counted."""
 
     @abstractmethod
+    def term_counts(self, field: str) -> TermCounts:
+        """In how many rows of the field which term is; of fields that weigh terms by this."""
+
+    @abstractmethod
     def reader(self, field: str, kind: str, rows: int) -> Reader:
-        """A reader of that kind, "flat" or the field's `index_kind`, over the first `rows` rows."""
+        """A reader of that kind, the field's `index_kind` or exact scan, over the first `rows` rows."""
 
     def rows_of(self, pids: IntArray, rows: int) -> IntArray:
         """Ordinals of these pids among the first `rows` rows, -1 where absent."""

@@ -17,6 +17,7 @@ import msgpack
 import numpy as np
 
 from vsearch.errors import Corruption
+from vsearch.fields import kind_of
 from vsearch.growing import GrowingSegment
 from vsearch.points import PointBatch, decode_point
 from vsearch.sealed import SealedSegment
@@ -24,7 +25,7 @@ from vsearch.storage import keys
 from vsearch.storage.manifest import Manifest, SegmentEntry
 from vsearch.storage.rocks import POINTS, TOMBSTONES, UNSEALED, Engine
 from vsearch.storage.segments import SegmentStore
-from vsearch.types import Dense, IntArray, Payload
+from vsearch.types import IntArray, Payload, field_from_dict
 from vsearch.view import Source, View
 
 LOAD_ROWS = 4_096  # unsealed rows turned into arrays together when a collection is opened
@@ -37,7 +38,7 @@ class State:
         self.engine = engine
         self.store = store
         self.number = manifest.number
-        self.schema = {name: Dense.from_dict(spec) for name, spec in manifest.fields.items()}
+        self.schema = {name: field_from_dict(spec) for name, spec in manifest.fields.items()}
         self.manifest = manifest
         self.view = View((), engine.snapshot())
         self.dropped = False
@@ -122,13 +123,12 @@ class State:
             expires_ms=np.array([expiry for _, _, expiry in points], np.int64),
         )
         for number, (name, field) in enumerate(self.schema.items()):
-            blank = bytes(field.dim * np.dtype(field.dtype).itemsize)
-            present = np.array([number in row for row in vectors], np.bool_)
-            data = b"".join(row.get(number, blank) for row in vectors)
-            if len(data) != len(blank) * len(vectors):
-                raise Corruption(f"unsealed vectors of field {name!r} have the wrong length", "Restore from a backup")
-            batch.vectors[name] = np.frombuffer(data, field.dtype).reshape(len(vectors), field.dim)
-            batch.present[name] = present
+            try:
+                batch.vectors[name] = kind_of(field).decoded([row.get(number) for row in vectors])
+            except ValueError as error:
+                message = f"unsealed vectors of field {name!r} cannot be read: {error}"
+                raise Corruption(message, "Restore from a backup") from error
+            batch.present[name] = np.array([number in row for row in vectors], np.bool_)
         return batch, pids
 
 
@@ -137,7 +137,7 @@ def append_rows(segments: list[GrowingSegment], batch: PointBatch, pids: IntArra
     start = 0
     while start < len(pids):
         last = segments[-1]
-        stop = min(len(pids), start + last.capacity - last.count)
+        stop = last.room(batch, start)
         last.append(batch, pids, start, stop)
         start = stop
         if last.full:

@@ -16,9 +16,11 @@ from typing import Any, Final, NamedTuple, get_args
 
 from vsearch.collection import Collection, Vectors
 from vsearch.errors import InvalidArgument, LimitExceeded
+from vsearch.fields import kind_of
 from vsearch.hits import Point
 from vsearch.storage import exporting
 from vsearch.storage.exporting import ExportFormat
+from vsearch.storage.npz import MATRIX
 from vsearch.storage.pointcolumns import (
     EXPIRES_AT,
     ID,
@@ -29,10 +31,11 @@ from vsearch.storage.pointcolumns import (
     id_kind,
     vector_column,
 )
-from vsearch.storage.tables import TableBatch, describe, read_batches
-from vsearch.types import Dense, Payload, PointId, Progress
+from vsearch.storage.tables import TableBatch, describe, detect, read_batches
+from vsearch.types import FIELD_KINDS, Dense, Field, Payload, PointId, Progress, Sparse, field_from_dict
 
 POINTS_AT_ONCE: Final = 64  # that an export reads with their payloads, each of which may have a mebibyte
+UNSIZED_POINTS_AT_ONCE: Final = 16  # where one may have a long text, or a sparse vector of 65,535 terms
 BYTES_AT_ONCE: Final = 16 << 20  # of vectors that it reads together
 EXPIRY_MARGIN_S: Final = 0.00025  # whole milliseconds are stored, of which the seconds in a float may fall short
 
@@ -59,7 +62,7 @@ class Exported:
     """What an exported file says of itself."""
 
     id_kind: IdKind
-    fields: dict[str, Dense]
+    fields: dict[str, Field]
 
     @classmethod
     def of(cls, description: Mapping[str, Any], name: str) -> Exported | None:
@@ -76,9 +79,9 @@ class Exported:
             kind, specs = description["id"], description["fields"]
             if kind not in get_args(IdKind):
                 raise ValueError(f"ids of the kind {kind!r}")
-            if unknown := {spec["kind"] for spec in specs.values()} - {"dense"}:
+            if unknown := {spec["kind"] for spec in specs.values()} - FIELD_KINDS.keys():
                 raise ValueError(f"fields of the kind {min(unknown)!r}")
-            return cls(kind, {field: Dense.from_dict(spec) for field, spec in specs.items()})
+            return cls(kind, {field: field_from_dict(spec) for field, spec in specs.items()})
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             hint = "Import it with a newer release, or export again"
             raise InvalidArgument(f"{name} describes its columns wrongly: {error}", hint) from error
@@ -97,7 +100,7 @@ class Mapped:
     in errors. `exported`: what it says of itself, if it is an exported file.
     """
 
-    schema: Mapping[str, Dense]
+    schema: Mapping[str, Field]
     name: str
     id_column: str = ID
     vectors: Mapping[str, str] | None = None
@@ -118,8 +121,9 @@ class Mapped:
         if not columns:
             hint = f"Give FIELD=COLUMN, the columns are {', '.join(names)}"
             raise InvalidArgument(f"no column of {self.name} is named as a field ({', '.join(self.schema)})", hint)
-        used = {self.id_column, *columns.values(), *self.skip}
-        vectors = {field: batch.vectors(column) for field, column in columns.items()}
+        parts = [column.split(",") for column in columns.values() if column not in names]
+        used = {self.id_column, *columns.values(), *(name for pair in parts for name in pair), *self.skip}
+        vectors = {field: self._column(batch, field, column) for field, column in columns.items()}
         payloads: list[Payload | None] = [*batch.records([name for name in names if name not in used])]
         return Rows(batch.python(self.id_column), vectors, payloads, None)
 
@@ -128,10 +132,17 @@ class Mapped:
         if unknown := columns.keys() - self.schema.keys():
             hint = f"Skip the column {columns[min(unknown)]!r}, or say which field it is"
             raise InvalidArgument(f"{self.name} has vectors of a field {min(unknown)!r}, the collection has not", hint)
-        vectors = {field: batch.optional_vectors(column) for field, column in columns.items()}
+        vectors = {field: self._column(batch, field, column) for field, column in columns.items()}
         payloads = None if PAYLOAD in self.skip else decode_payloads(batch.python(PAYLOAD))
         expires_at = None if EXPIRES_AT in self.skip else [_later(end) for end in batch.python(EXPIRES_AT)]
         return Rows(decode_ids(batch.python(self.id_column), exported.id_kind), vectors, payloads, expires_at)
+
+    def _column(self, batch: TableBatch, field: str, column: str) -> Any:
+        """A column as an upsert takes it for the field."""
+        spec = self.schema[field]
+        if isinstance(spec, Dense):
+            return batch.vectors(column) if self.exported is None else batch.optional_vectors(column)
+        return batch.sparse(column, field) if isinstance(spec, Sparse) else batch.python(column)
 
 
 def parse_vectors(options: Sequence[str]) -> dict[str, str]:
@@ -154,8 +165,10 @@ def import_file(
 ) -> Iterator[Imported]:
     """Upsert the rows of a file from row `start` on; yields after each batch, which is durable then.
 
-    `vectors`: field -> column; by default columns named as a field. `skip`: columns left out; all others become the
-    payload. An exported file needs none of these. `name`: what errors call the file instead of its path.
+    `vectors`: field -> column; by default columns named as a field. For a sparse field these may be two, of indices and
+    of values: "INDICES,VALUES". `skip`: columns left out; all others become the payload. An exported file needs none of
+    these, nor does an `.npz` file with a CSR matrix (storage/npz.py): row numbers become ids, rows vectors of the only
+    sparse field. `name`: what errors call the file instead of its path.
 
     Raises InvalidArgument and LimitExceeded, naming the rows that are refused, after those before them were written.
     """
@@ -163,6 +176,12 @@ def import_file(
     if unknown := (vectors or {}).keys() - docs.schema.keys():
         raise InvalidArgument(f"no field named {min(unknown)!r}", f"There are: {', '.join(docs.schema)}")
     exported = Exported.of(describe(path, shown), shown)
+    if not vectors and detect(path, shown) == "npz":
+        sparse = [field for field, spec in docs.schema.items() if isinstance(spec, Sparse)]
+        if len(sparse) != 1:
+            hint = "Say which: FIELD=matrix"
+            raise InvalidArgument(f"{shown} is a sparse matrix, the collection has {len(sparse)} sparse fields", hint)
+        vectors = {sparse[0]: MATRIX}
     mapped = Mapped(docs.schema, shown, id_column, vectors, skip, exported)
     for batch in read_batches(path, batch_rows, start, shown):
         try:
@@ -176,7 +195,7 @@ def import_file(
 
 def exported_fields(
     path: Path, vectors: Mapping[str, str] | None = None, skip: Sequence[str] = ()
-) -> dict[str, Dense] | None:
+) -> dict[str, Field] | None:
     """The fields that a new collection needs for an exported file; None for any other. Arguments as of `import_file`.
 
     Raises InvalidArgument for a column without vectors.
@@ -218,7 +237,9 @@ def _points(docs: Collection, kind: IdKind, progress: Progress | None) -> Iterat
 
     Ids of a kind that there was none of when the export began are left out: they are of points written since.
     """
-    limit = max(1, min(POINTS_AT_ONCE, BYTES_AT_ONCE // (4 * sum(field.dim for field in docs.schema.values()))))
+    kinds = [kind_of(field) for field in docs.schema.values()]
+    most = POINTS_AT_ONCE if all(kind.row_bytes for kind in kinds) else UNSIZED_POINTS_AT_ONCE
+    limit = max(1, min(most, BYTES_AT_ONCE // max(1, sum(kind.row_bytes for kind in kinds))))
     total = docs.count() if progress is not None else 0
     cursor: PointId | None = "" if kind == "string" else None
     done = 0

@@ -18,6 +18,7 @@ from vsearch.errors import InvalidArgument
 PointId = int | str
 Payload = dict[str, Any]
 Metric = Literal["cosine", "dot", "l2"]
+SparseIndexKind = Literal["auto", "flat", "inverted"]
 Distance = Literal["dot", "l2"]  # what an index computes: minus the inner product, or the squared Euclidean distance
 IndexKind = Literal["auto", "flat", "hnsw", "binary"]
 ScoreKind = Literal["similarity", "probability"]
@@ -46,6 +47,16 @@ MAX_FILTER_VALUES: Final = 100_000  # values in one `any` or ids in one `has_id`
 MAX_NAME_LENGTH: Final = 255  # collection and field names
 MAX_FIELDS: Final = 64  # named vectors of one collection
 MAX_EF: Final = 16_384  # beam of a graph walk: its arrays stay in the second-level cache
+MAX_TERM: Final = 2**32 - 1  # of a sparse vector: as other engines have it
+MAX_TERMS: Final = 65_535  # non-zero weights of one sparse vector, and distinct words of one text
+MAX_WEIGHT: Final = 1e15  # of a sparse vector: sums of products stay finite in float32
+MAX_KNN: Final = 64  # neighbours of a row in the graph of an inverted index
+MAX_K1: Final = 100.0  # of BM25; customary is 1.2
+LANGUAGES: Final = (  # that PyStemmer has a stemmer for, and vsearch/analysis.py stop words
+    "arabic", "danish", "dutch", "english", "finnish", "french", "german", "hungarian", "italian", "norwegian",
+    "portuguese", "romanian", "russian", "spanish", "swedish", "turkish",
+)  # fmt: skip
+MAX_TEXT_BYTES: Final = 1 << 20  # of one text: about a book of 170,000 words
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +123,161 @@ class Dense:
     @classmethod
     def from_dict(cls, spec: dict[str, Any]) -> Dense:
         return cls(**{name: value for name, value in spec.items() if name != "kind"})
+
+
+@dataclass(frozen=True, slots=True)
+class Sparse:
+    """A field of sparse vectors {term: weight}, compared by their inner product.
+
+    Terms are integers from 0 to 2**32 - 1; weights of points are above 0. `index`: auto and inverted build a
+    block-summary inverted index for sealed segments, flat builds none. `dtype`: how weights are stored.
+    `modifier`: "idf" multiplies the weights of a query with the inverse document frequency of their terms, over the
+    whole collection, as BM25 does. `knn`: neighbours a row in the refinement graph of the index; 0 for none.
+
+    Raises InvalidArgument for a value out of range.
+    """
+
+    index: SparseIndexKind = "auto"
+    dtype: Literal["float32", "float16"] = "float32"
+    modifier: Literal["idf"] | None = None
+    knn: int = 0
+
+    def __post_init__(self) -> None:
+        if self.index not in ("auto", "flat", "inverted"):
+            raise InvalidArgument(f"unknown index kind {self.index!r}", "Use auto, flat or inverted")
+        if self.dtype not in ("float32", "float16"):
+            raise InvalidArgument(f"unknown dtype {self.dtype!r}", "Use float32 or float16")
+        if self.modifier not in (None, "idf"):
+            raise InvalidArgument(f"unknown modifier {self.modifier!r}", "Use 'idf' or None")
+        if not isinstance(self.knn, int) or isinstance(self.knn, bool) or not 0 <= self.knn <= MAX_KNN:
+            raise InvalidArgument(f"knn is {self.knn!r}", f"Use an integer from 0 to {MAX_KNN}")
+
+    @property
+    def metric(self) -> Metric:
+        return "dot"
+
+    @property
+    def distance(self) -> Distance:
+        return "dot"
+
+    def to_dict(self) -> dict[str, Any]:
+        names = ("index", "dtype", "modifier", "knn")
+        return {"kind": "sparse", **{name: getattr(self, name) for name in names}}
+
+    @classmethod
+    def from_dict(cls, spec: dict[str, Any]) -> Sparse:
+        return cls(**{name: value for name, value in spec.items() if name != "kind"})
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A field of texts, found by the words that they share with a query and ranked by BM25.
+
+    `language`: whose stop words are left out and whose words are reduced to their stems (vsearch/analysis.py), or None
+    for words as they are. `k1`, `b`: how soon more of the same word stops counting, and how much long texts are held
+    back (Robertson and Zaragoza 2009, Foundations and Trends in Information Retrieval 3(4)).
+
+    Raises InvalidArgument for a value out of range.
+    """
+
+    language: str | None = "english"
+    k1: float = 1.2
+    b: float = 0.75
+
+    def __post_init__(self) -> None:
+        def number(value: object, highest: float) -> bool:
+            return isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value <= highest
+
+        if self.language is not None and self.language not in LANGUAGES:
+            raise InvalidArgument(f"unknown language {self.language!r}", f"Use None or one of {', '.join(LANGUAGES)}")
+        if not number(self.k1, MAX_K1):
+            raise InvalidArgument(f"k1 is {self.k1!r}", f"Use a number from 0 to {MAX_K1:g}")
+        if not number(self.b, 1.0):
+            raise InvalidArgument(f"b is {self.b!r}", "Use a number from 0 to 1")
+
+    @property
+    def metric(self) -> Metric:
+        return "dot"
+
+    @property
+    def distance(self) -> Distance:
+        return "dot"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": "text", "language": self.language, "k1": self.k1, "b": self.b}
+
+    @classmethod
+    def from_dict(cls, spec: dict[str, Any]) -> Text:
+        return cls(**{name: value for name, value in spec.items() if name != "kind"})
+
+
+Field = Dense | Sparse | Text
+FIELD_KINDS: Final[dict[str, type[Dense] | type[Sparse] | type[Text]]] = {
+    "dense": Dense,
+    "sparse": Sparse,
+    "text": Text,
+}
+
+
+def field_from_dict(spec: dict[str, Any]) -> Field:
+    """The field that `to_dict` described. Raises InvalidArgument for an unknown kind or setting."""
+    kind = spec.get("kind", "dense")
+    if kind not in FIELD_KINDS:
+        raise InvalidArgument(f"unknown kind of field {kind!r}", f"Use one of {', '.join(FIELD_KINDS)}")
+    return FIELD_KINDS[kind].from_dict(spec)
+
+
+@dataclass(frozen=True, slots=True)
+class SparseRows:
+    """Sparse vectors, row after row: row i has `numbers[offsets[i]:offsets[i + 1]]`, ascending and distinct, with
+    `weights` beside them.
+
+    offsets int64 [n + 1]; weights float32 or float16 [m]; numbers [m]: the terms themselves, uint32 (of texts uint64),
+    or, where `terms` is there, positions in this ascending array of all terms, uint16 or uint32.
+    """
+
+    offsets: IntArray
+    numbers: NDArray[Any]
+    weights: NDArray[Any]
+    terms: NDArray[Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, rows: slice | IntArray) -> SparseRows:
+        """The rows of a slice of step 1, as views, or those at int64 ordinals, as copies."""
+        if isinstance(rows, slice):
+            start, stop, _ = rows.indices(len(self))
+            stop = max(start, stop)
+            first, last = int(self.offsets[start]), int(self.offsets[stop])
+            offsets = self.offsets[start : stop + 1] - first
+            return SparseRows(offsets, self.numbers[first:last], self.weights[first:last], self.terms)
+        starts = self.offsets[:-1][rows]
+        lengths = self.offsets[1:][rows] - starts
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        at = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+        return SparseRows(offsets, self.numbers[at], self.weights[at], self.terms)
+
+    @property
+    def nbytes(self) -> int:
+        arrays = (self.offsets, self.numbers, self.weights, self.terms)
+        return sum(array.nbytes for array in arrays if array is not None)
+
+    def term_values(self) -> NDArray[Any]:
+        """The terms themselves [m]."""
+        return self.numbers if self.terms is None else self.terms[self.numbers]
+
+
+@dataclass(frozen=True, slots=True)
+class TextQueries:
+    """Queries of a text field, ready to be scored by BM25: `rows` [nq] with the weight of each term, which is its
+    inverse document frequency times how often the query has it; `mean_length`: words of a text, over the collection."""
+
+    rows: SparseRows
+    mean_length: float
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,16 @@
 """The bodies of our own routes (`/v1`): what the server and our clients both read and write.
 
-A body is one object, as MessagePack or as JSON, of the same shape. Vectors are lists of numbers in JSON. In MessagePack
-they may also be `{"shape": [n, d], "float32": bytes}`, little-endian, row after row, which is what our clients and a
-server that answers in MessagePack write. Errors are always JSON.
+A body is one object, as MessagePack or as JSON, of the same shape. In JSON vectors are lists of numbers, sparse ones
+`{"indices": [...], "values": [...]}`, and texts are strings. In MessagePack, where all bytes are little-endian, our
+clients and a server that answers in MessagePack write instead
+
+    {"shape": [n, d] or [d], "float32": bytes}             dense vectors, row after row, or one
+    {"offsets": int64 bytes, "terms": uint32 bytes,        sparse vectors, row after row: row i has the terms
+     "weights": float32 bytes, "present": uint8 bytes}     offsets[i]:offsets[i + 1]; 1 where a row is there (all are,
+                                                           without "present")
+    {"terms": uint32 bytes, "weights": float32 bytes}      one sparse vector
+
+Errors are always JSON.
 """
 
 from __future__ import annotations
@@ -14,15 +22,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import InvalidArgument
+from vsearch.fields.ragged import check_offsets
 from vsearch.hits import Hits, Page, Point
 from vsearch.planner import Measured, Plan, Step
-from vsearch.types import Payload
+from vsearch.types import Payload, SparseRows
 
 JSON: Final = "application/json"
 MSGPACK: Final = "application/msgpack"
 ARROW: Final = "application/vnd.apache.arrow.stream"
 PARQUET: Final = "application/vnd.apache.parquet"
 FLOAT32: Final = np.dtype("<f4")
+INT64: Final = np.dtype("<i8")
+UINT32: Final = np.dtype("<u4")
+FORMS: Final = 'Send lists, {"indices": [...], "values": [...]}, strings, or the bytes that vsearch/wire.py describes'
 
 pack: Any = msgpack.packb
 
@@ -42,12 +54,16 @@ def array(values: NDArray[Any]) -> dict[str, Any]:
 
 
 def vectors(values: Any) -> Any:
-    """What a caller gave as vectors, an array [n, d] or [d] or a list of rows that may be None, to be sent.
+    """What a caller gave as dense vectors or texts, to be sent: an array [n, d] or [d], or a list of rows or of strings
+    in which some may be None.
 
     What is no array of numbers is sent as it is, for the server to refuse it as the embedded database would.
     """
-    if isinstance(values, list | tuple) and any(row is None for row in values):
-        return [None if row is None else vectors(row) for row in values]
+    if isinstance(values, list | tuple):
+        if isinstance(next((row for row in values if row is not None), None), str):
+            return list(values)
+        if any(row is None for row in values):
+            return [None if row is None else vectors(row) for row in values]
     try:
         given = np.asarray(values)
     except ValueError:  # rows of different lengths
@@ -60,21 +76,83 @@ def vectors(values: Any) -> Any:
         return array(given)
 
 
+def sparse(rows: SparseRows, present: NDArray[np.bool_] | None = None) -> dict[str, Any]:
+    """Sparse vectors that have been checked, with the terms themselves. `present`: bool [n], which rows are there."""
+    packed = {
+        "offsets": np.ascontiguousarray(rows.offsets, INT64).tobytes(),
+        "terms": np.ascontiguousarray(rows.numbers, UINT32).tobytes(),
+        "weights": np.ascontiguousarray(rows.weights, FLOAT32).tobytes(),
+    }
+    return packed if present is None or present.all() else {**packed, "present": present.astype(np.uint8).tobytes()}
+
+
+def sparse_row(rows: SparseRows) -> dict[str, Any]:
+    """The one sparse vector that these rows hold."""
+    packed = sparse(rows)
+    return {name: packed[name] for name in ("terms", "weights")}
+
+
 def from_wire(value: Any) -> Any:
-    """What `vectors` sends, or plain lists, as arrays and lists. Raises InvalidArgument for a wrong number of bytes."""
-    if isinstance(value, list) and any(isinstance(row, dict) for row in value):
-        return [from_wire(row) for row in value]
+    """Vectors of a body as calls of a collection take them: dense ones as arrays or lists, sparse ones as SparseRows,
+    or as pairs (indices, values) and None, texts as strings.
+
+    Raises InvalidArgument for an object of another shape, and for a wrong number of bytes.
+    """
+    if isinstance(value, list):
+        return [from_wire(row) for row in value] if any(isinstance(row, dict) for row in value) else value
     if not isinstance(value, dict):
         return value
-    shape, data = value.get("shape"), value.get("float32")
+    keys = value.keys()
+    if keys == {"shape", "float32"}:
+        return _dense_in(value["shape"], value["float32"])
+    if keys == {"indices", "values"} and all(isinstance(part, list) for part in value.values()):
+        return value["indices"], value["values"]
+    if keys == {"terms", "weights"}:
+        return _numbers(value, "terms", UINT32), _numbers(value, "weights", FLOAT32)
+    if keys - {"present"} == {"offsets", "terms", "weights"}:
+        return _sparse_in(value)
+    raise InvalidArgument(f"vectors are an object of {', '.join(map(str, keys))[:100] or 'nothing'}", FORMS)
+
+
+def _dense_in(shape: Any, data: Any) -> NDArray[Any]:
     sizes = shape if isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape) else []
-    if len(value) != 2 or not isinstance(data, bytes) or len(sizes) not in (1, 2):
-        raise InvalidArgument(
-            "vectors are an object of unknown keys", 'Send {"shape": [n, d], "float32": bytes} or lists'
-        )
+    if not isinstance(data, bytes) or len(sizes) not in (1, 2):
+        raise InvalidArgument("vectors have a shape and float32 of wrong types", FORMS)
     if len(data) != FLOAT32.itemsize * sizes[0] * (sizes[1] if len(sizes) == 2 else 1):
         raise InvalidArgument(f"{len(data)} bytes for vectors of shape {sizes}", "Send 4 bytes for each component")
     return np.frombuffer(data, FLOAT32).reshape(sizes)
+
+
+def _sparse_in(value: dict[str, Any]) -> SparseRows | list[Any]:
+    """Rows that fit together; with None where one is not there, as a list."""
+    offsets, terms = _numbers(value, "offsets", INT64), _numbers(value, "terms", UINT32)
+    weights = _numbers(value, "weights", FLOAT32)
+    try:
+        check_offsets(offsets, len(terms))
+    except ValueError as error:
+        raise InvalidArgument(
+            f"sparse vectors: {error}", "Send n + 1 offsets, from 0 to the number of terms"
+        ) from error
+    if len(weights) != len(terms):
+        raise InvalidArgument(f"{len(terms)} terms and {len(weights)} weights", "Send a weight for each term")
+    rows = SparseRows(offsets, terms, weights)
+    if "present" not in value:
+        return rows
+    present = _numbers(value, "present", np.dtype(np.uint8))
+    if len(present) != len(rows):
+        raise InvalidArgument(f"{len(present)} bytes of present for {len(rows)} rows", "Send one for each row")
+    ends = offsets.tolist()
+    return [
+        (terms[ends[row] : ends[row + 1]], weights[ends[row] : ends[row + 1]]) if there else None
+        for row, there in enumerate(present.tolist())
+    ]
+
+
+def _numbers(value: dict[str, Any], name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
+    data = value[name]
+    if not isinstance(data, bytes) or len(data) % dtype.itemsize:
+        raise InvalidArgument(f"{name} of sparse vectors are not bytes of {dtype.name}", FORMS)
+    return np.frombuffer(data, dtype)
 
 
 def hits_out(hits: Hits, binary: bool) -> dict[str, Any]:
@@ -131,9 +209,31 @@ def _step_in(value: dict[str, Any]) -> Step:
     return Step(**{**value, "measured": None if measured is None else Measured(**measured)})
 
 
-def _vectors_out(row: dict[str, NDArray[Any]], binary: bool) -> dict[str, Any]:
-    return {name: array(vector) if binary else vector.tolist() for name, vector in row.items()}
+def vector_out(vector: Any, binary: bool) -> Any:
+    """One vector as reads return it: float32 [d], {term: weight}, or a text."""
+    if isinstance(vector, np.ndarray):
+        return array(vector) if binary else vector.tolist()
+    if not isinstance(vector, dict):
+        return vector
+    if not binary:
+        return {"indices": list(vector), "values": list(vector.values())}
+    terms, weights = np.fromiter(vector, UINT32, len(vector)), np.fromiter(vector.values(), FLOAT32, len(vector))
+    return {"terms": terms.tobytes(), "weights": weights.tobytes()}
 
 
-def _vectors_in(row: dict[str, Any]) -> dict[str, NDArray[Any]]:
-    return {name: np.array(from_wire(vector), np.float32) for name, vector in row.items()}
+def _vector_in(value: Any) -> Any:
+    if isinstance(value, str):
+        return value
+    vector = from_wire(value)
+    if isinstance(vector, tuple):
+        terms, weights = (np.asarray(part).tolist() for part in vector)
+        return dict(zip(terms, weights, strict=True))
+    return np.array(vector, np.float32)  # a copy, which may be written to
+
+
+def _vectors_out(row: dict[str, Any], binary: bool) -> dict[str, Any]:
+    return {name: vector_out(vector, binary) for name, vector in row.items()}
+
+
+def _vectors_in(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: _vector_in(vector) for name, vector in row.items()}

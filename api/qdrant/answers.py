@@ -28,12 +28,24 @@ class Updated(BaseModel):
     status: str
 
 
+class SparseVector(BaseModel):
+    indices: list[int]
+    values: list[float]
+
+
+class Document(BaseModel):
+    text: str
+
+
+Vectors = list[float] | dict[str, list[float] | SparseVector | Document]
+
+
 class ScoredPoint(BaseModel):
     id: int | str
     version: int
     score: float
     payload: dict[str, Any] | None
-    vector: list[float] | dict[str, list[float]] | None
+    vector: Vectors | None
 
 
 class Points(BaseModel):
@@ -43,7 +55,7 @@ class Points(BaseModel):
 class Record(BaseModel):
     id: int | str
     payload: dict[str, Any] | None
-    vector: list[float] | dict[str, list[float]] | None
+    vector: Vectors | None
 
 
 class Records(BaseModel):
@@ -89,15 +101,26 @@ def records(
 
 
 def vector_of(vectors: dict[str, Any] | None, docs: Collection, named: WithVector | None) -> Any:
-    """A point's vectors: one list for the unnamed one, else by name; of a list of names only those."""
+    """A point's vectors: one list for the unnamed one, else by name; of a list of names only those.
+
+    Texts are shown only where they are named: Qdrant's clients know no such vectors, and refuse the whole answer.
+    """
     if vectors is None or (not named and not isinstance(named, list)):
         return None
     if isinstance(named, list):
         for name in named:
             if name not in docs.schema:
                 raise InvalidArgument(f"unknown vector {name!r}", f"There are: {', '.join(docs.schema)}")
-        vectors = {name: vector for name, vector in vectors.items() if name in named}
-    return vectors[UNNAMED] if list(vectors) == [UNNAMED] else vectors
+        shown = {name: _shown(vector) for name, vector in vectors.items() if name in named}
+    else:
+        shown = {name: _shown(vector) for name, vector in vectors.items() if not isinstance(vector, str)}
+    return shown[UNNAMED] if list(shown) == [UNNAMED] else shown
+
+
+def _shown(vector: Any) -> Any:
+    if isinstance(vector, dict):
+        return {"indices": list(vector), "values": list(vector.values())}
+    return {"text": vector} if isinstance(vector, str) else vector
 
 
 def _payloads(payloads: Sequence[Any] | None, n: int, wanted: WithPayload | None) -> Sequence[Any]:

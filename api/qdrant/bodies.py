@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
-from vsearch.types import MAX_BATCH_POINTS, MAX_DIM, MAX_LIMIT
+from vsearch.types import MAX_BATCH_POINTS, MAX_DIM, MAX_LIMIT, MAX_TERM
 
 from ..endpoint import Body, Params
 from ..settings import MAX_OPERATIONS
@@ -32,12 +32,39 @@ Vector = Annotated[list[float], Field(max_length=MAX_DIM)]
 
 
 class SparseVector(Body):
-    indices: list[Integer]
+    """Indices are distinct, and there are as many values. Those of points are above 0."""
+
+    indices: list[Annotated[int, Field(ge=0, le=MAX_TERM)]]
     values: list[float]
 
+    @model_validator(mode="after")
+    def _is_whole(self) -> SparseVector:
+        if len(self.indices) != len(self.values):
+            raise ValueError(f"there are {len(self.indices)} indices and {len(self.values)} values")
+        if len(set(self.indices)) != len(self.indices):
+            raise ValueError("an index comes twice")
+        return self
 
-AnyVector = Vector | SparseVector | list[Vector] | dict[str, Any]  # the last three are not supported, and say so
-PointVector = Vector | dict[str, AnyVector] | list[Vector]
+
+class Document(Body):
+    """A text, for a text field (made by POST /v1/collections): nothing else makes vectors of texts here."""
+
+    text: str
+    model: Hint = None
+    options: Hint = None
+
+
+class Inference(Body):
+    """What Qdrant's cloud makes a vector of. Not supported."""
+
+    image: Any = None
+    object: Any = None
+    model: str
+    options: Any = None
+
+
+AnyVector = Vector | SparseVector | Document | Inference | list[Vector]  # the last two are not supported, and say so
+PointVector = Vector | Document | dict[str, AnyVector] | list[Vector]
 
 
 class WriteParams(Params):
@@ -81,10 +108,22 @@ class VectorParams(Body):
     multivector_config: Missing = None
 
 
+class SparseIndexParams(Body):
+    full_scan_threshold: Hint = None
+    on_disk: Hint = None
+    memory: Hint = None
+    datatype: Literal["float32", "float16", "uint8"] | None = None
+
+
+class SparseVectorParams(Body):
+    index: SparseIndexParams | None = None
+    modifier: Literal["none", "idf"] | None = None
+
+
 class CreateCollection(Body):
     vectors: VectorParams | dict[str, VectorParams] | None = None
     hnsw_config: HnswConfig | None = None
-    sparse_vectors: Missing = None
+    sparse_vectors: dict[str, SparseVectorParams] | None = None
     shard_number: Hint = None
     sharding_method: Missing = None
     replication_factor: Hint = None
@@ -289,7 +328,7 @@ class LookupFrom(Body):
     shard_key: Missing = None
 
 
-QueryInput = Vector | PointId | SparseVector | list[Vector] | dict[str, Any]
+QueryInput = Vector | PointId | SparseVector | Document | list[Vector] | dict[str, Any]
 
 
 class Nearest(Body):
@@ -321,7 +360,7 @@ class Common(Body):
 
 
 class Query(Common):
-    query: Vector | PointId | Nearest | Recommend | SparseVector | list[Vector] | dict[str, Any] | None = None
+    query: Nearest | Recommend | QueryInput | None = None
     using: str | None = None
     lookup_from: LookupFrom | None = None
     prefetch: Missing = None

@@ -8,7 +8,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from vsearch.errors import InvalidArgument, NotFound, NotSupported
-from vsearch.types import Dense
+from vsearch.types import Dense, Field, Sparse
 
 from ..endpoint import Call, Routes
 from . import bodies
@@ -23,6 +23,7 @@ OPTIMIZERS: Final = {"default_segment_number": 0, "flush_interval_sec": 0}
 WAL: Final = {"wal_capacity_mb": 128, "wal_segments_ahead": 0}
 SCHEMA_TYPES: Final = ("keyword", "integer", "float", "geo", "text", "bool", "datetime", "uuid")
 DEFAULT_TYPE: Final = "keyword"
+SCANS: Final = ("flat", "sparse_flat")
 
 
 class Description(BaseModel):
@@ -64,7 +65,7 @@ def list_collections(call: Call[None, None]) -> Any:
 
 @routes.add("GET", "/collections/{collection}", Info)
 def get_collection(call: Call[None, None]) -> Any:
-    """Describe a collection."""
+    """Describe a collection. Text fields, which Qdrant has not, are told of by GET /v1/collections/{collection}."""
     docs = call.docs
     stats = docs.stats()
     waiting = any(not segment["sealed"] and segment["rows"] for segment in stats["segments"])
@@ -72,10 +73,12 @@ def get_collection(call: Call[None, None]) -> Any:
         segment["live"]
         for segment in stats["segments"]
         for kind in segment["indexes"].values()
-        if segment["sealed"] and kind != "flat"
+        if segment["sealed"] and kind not in SCANS
     )
-    vectors = {name: _vector_params(field) for name, field in docs.schema.items()}
-    first = next(iter(docs.schema.values()))
+    dense = {name: field for name, field in docs.schema.items() if isinstance(field, Dense)}
+    sparse = {name: _sparse_params(field) for name, field in docs.schema.items() if isinstance(field, Sparse)}
+    vectors = {name: _vector_params(field) for name, field in dense.items()}
+    first = next(iter(dense.values()), Dense(1))
     return {
         "status": "yellow" if waiting and indexed else "green",
         "optimizer_status": "ok",
@@ -85,6 +88,7 @@ def get_collection(call: Call[None, None]) -> Any:
         "config": {
             "params": {
                 "vectors": vectors[UNNAMED] if list(vectors) == [UNNAMED] else vectors,
+                **({"sparse_vectors": sparse} if sparse else {}),
                 "shard_number": 1,
                 "replication_factor": 1,
                 "write_consistency_factor": 1,
@@ -118,10 +122,14 @@ def create_collection(call: Call[bodies.CreateCollection, Any]) -> Any:
     """Create a collection."""
     body = call.body
     refuse_missing(body, "a collection")
-    if not body.vectors:
+    if not body.vectors and not body.sparse_vectors:
         raise InvalidArgument("the collection has no vectors", 'Give "vectors": {"size": 384, "distance": "Cosine"}')
-    given = {UNNAMED: body.vectors} if isinstance(body.vectors, bodies.VectorParams) else body.vectors
-    fields = {name: _field(name, params, body) for name, params in given.items()}
+    given = {UNNAMED: body.vectors} if isinstance(body.vectors, bodies.VectorParams) else body.vectors or {}
+    fields: dict[str, Field] = {name: _field(name, params, body) for name, params in given.items()}
+    for name, sparse in (body.sparse_vectors or {}).items():
+        if name in fields or name == UNNAMED:
+            raise InvalidArgument(f"the sparse vector {name!r} needs a name of its own", "Give it another")
+        fields[name] = _sparse_field(sparse)
     call.db.create_collection(call.names["collection"], fields)
     return True
 
@@ -231,6 +239,18 @@ def _field(name: str, params: bodies.VectorParams, common: bodies.CreateCollecti
     if isinstance(quantization, dict) and quantization.get("binary") is not None and Dense(params.size).coded:
         options["index"] = "binary"
     return Dense(params.size, metric=METRICS[params.distance], dtype=params.datatype or "float32", **options)  # type: ignore[arg-type]
+
+
+def _sparse_field(params: bodies.SparseVectorParams) -> Sparse:
+    datatype = None if params.index is None else params.index.datatype
+    if datatype == "uint8":
+        raise NotSupported("sparse vectors of uint8 are not supported", "Use float32 or float16")
+    return Sparse(dtype=datatype or "float32", modifier="idf" if params.modifier == "idf" else None)
+
+
+def _sparse_params(field: Sparse) -> dict[str, Any]:
+    index = {} if field.dtype == "float32" else {"datatype": field.dtype}
+    return {"index": index, **({"modifier": field.modifier} if field.modifier else {})}
 
 
 def _vector_params(field: Dense) -> dict[str, Any]:

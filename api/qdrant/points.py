@@ -12,7 +12,7 @@ from vsearch.points import integer_id
 from ..endpoint import Call, Routes
 from . import bodies
 from .answers import UPDATED, Counted, Facets, Record, Records, Updated, records
-from .requests import columns, field_of, filter_of, ids_of, refuse_missing, selected, single
+from .requests import columns, field_of, filter_of, given, ids_of, refuse_missing, selected
 
 routes: Final = Routes("points")
 WRITE: Final[dict[str, Any]] = {"params": bodies.WriteParams, "access": "write"}
@@ -139,11 +139,12 @@ def upsert(docs: Collection, body: bodies.Upsert) -> Any:
         rows = [point.vector for point in body.points]
         docs.upsert(ids_of(body.points), columns(docs, rows), [point.payload for point in body.points])
     elif body.batch is not None:
-        given = body.batch.vectors
-        if isinstance(given, dict):
-            vectors = {field_of(docs, name): [single(row) for row in rows] for name, rows in given.items()}
+        batch = body.batch.vectors
+        if isinstance(batch, dict):
+            fields = {name: docs.schema[field_of(docs, name)] for name in batch}
+            vectors = {name: [given(fields[name], row) for row in rows] for name, rows in batch.items()}
         else:
-            vectors = columns(docs, given)
+            vectors = columns(docs, batch)
         docs.upsert(body.batch.ids, vectors, body.batch.payloads)
     return UPDATED
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from vsearch.collection import Collection
@@ -18,6 +17,7 @@ from vsearch.errors import InvalidArgument
 from vsearch.storage.ipc import read_table
 from vsearch.storage.tables import TableBatch
 from vsearch.transfer import Exported, Mapped, Rows
+from vsearch.types import Dense, Field, Sparse
 
 from ..errors import malformed
 from . import bodies
@@ -53,19 +53,23 @@ class ArrowTable:
             expires_at=_all(part.expires_at for part in parts),
         )
 
-    def queries(self) -> NDArray[np.float32]:
-        """float32 [nq, d]: the column `vector`, or the only one of vectors."""
-        found = []
-        for batch in self.batches:
-            names = batch.likely_vectors()
-            if QUERIES not in names and len(names) != 1:
-                raise InvalidArgument(
-                    f"{BODY} has {len(names)} columns of vectors", f"Name the one of queries {QUERIES!r}"
-                )
-            found.append(batch.vectors(QUERIES if QUERIES in names else names[0]))
+    def queries(self, field: Field) -> Any:
+        """Queries for a field of this kind: the column `vector`, or the only one that they can be in."""
+        found = [self._queries(batch, field) for batch in self.batches]
+        if not isinstance(field, Dense):
+            return [row for rows in found for row in rows]
         if len({rows.shape[1] for rows in found}) != 1:
             raise InvalidArgument(f"{BODY} has no queries of one dimension", "Send a column of lists of floats")
         return np.concatenate(found)
+
+    def _queries(self, batch: TableBatch, field: Field) -> Any:
+        names = batch.likely_vectors() if isinstance(field, Dense) else batch.column_names
+        if QUERIES not in names and len(names) != 1:
+            raise InvalidArgument(f"{BODY} has {len(names)} columns of queries", f"Name the one of queries {QUERIES!r}")
+        column = QUERIES if QUERIES in names else names[0]
+        if isinstance(field, Dense):
+            return batch.vectors(column)
+        return batch.sparse(column, column) if isinstance(field, Sparse) else batch.python(column)
 
     def search(self) -> bodies.Search:
         """The other arguments of a search. Raises Malformed."""

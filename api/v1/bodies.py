@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, WithJsonSchema
 
-from vsearch.types import MAX_BATCH_POINTS, ScoreKind
+from vsearch.types import MAX_BATCH_POINTS, MAX_TERM, ScoreKind
 
 from ..endpoint import Body, Params
 
@@ -14,15 +14,28 @@ PointId = Annotated[int, Field(ge=0, le=2**64 - 1)] | str
 Ids = Annotated[list[PointId], Field(max_length=MAX_BATCH_POINTS)]
 Filter = Annotated[dict[str, Any], Field(description="In Qdrant's JSON or in MongoDB's style.")]
 Payload = dict[str, Any]
-_LISTS = {"type": "array", "items": {"anyOf": [{"type": "array"}, {"type": "number"}, {"type": "null"}]}}
-Vectors = Annotated[list[Any] | dict[str, Any], WithJsonSchema(_LISTS)]  # wire.from_wire says which dict is meant
+_SPARSE = {
+    "type": "object",
+    "properties": {
+        "indices": {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": MAX_TERM}},
+        "values": {"type": "array", "items": {"type": "number"}},
+    },
+    "required": ["indices", "values"],
+    "additionalProperties": False,
+    "description": "A sparse vector: as many values as indices.",
+}
+_VECTOR = [{"type": "array", "items": {"type": "number"}}, _SPARSE, {"type": "string"}]  # dense, sparse, a text
+_VECTORS = {"type": "array", "items": {"anyOf": [*_VECTOR, {"type": "null"}]}}
+# wire.from_wire says which objects there may be, the field's kind what it takes
+Vectors = Annotated[list[Any] | dict[str, Any] | str, WithJsonSchema(_VECTORS)]
+Vector = Annotated[Any, WithJsonSchema({"anyOf": _VECTOR})]
 Expiry = Annotated[float, Field(gt=0, description="Unix time in seconds.")]
 
 
 class Create(Body):
     name: str
     fields: dict[str, dict[str, Any]] = Field(
-        description="Name of each field, and its kind, dim, metric, index, dtype ..."
+        description="Name of each field, and its kind (dense, sparse or text), and what that has: dim, metric ..."
     )
 
 
@@ -37,7 +50,7 @@ class Upsert(Body):
 class Update(Body):
     id: PointId
     payload: Payload | None = None
-    vectors: dict[str, Vectors] = Field({})
+    vectors: dict[str, Vector] = Field({})
     expires_at: Expiry | None = None
 
 
@@ -91,7 +104,7 @@ class Search(_Search):
 
 
 class Explain(_Search):
-    query: Vectors
+    query: Vector
     analyze: bool = False
 
 

@@ -12,7 +12,7 @@ from vsearch.errors import InvalidArgument
 if TYPE_CHECKING:
     from vsearch.hits import SnapshotInfo
 
-from vsearch.types import Dense
+from vsearch.types import Field, field_from_dict
 
 from ..endpoint import Call, Routes
 from . import bodies
@@ -161,14 +161,12 @@ def describe(docs: Collection) -> dict[str, Any]:
     return {"name": docs.name, "fields": fields, "payload_indexes": docs.payload_indexes}
 
 
-def _field(name: str, spec: dict[str, Any]) -> Dense:
-    if spec.get("kind", "dense") != "dense":
-        raise InvalidArgument(f"field {name!r} is of kind {spec['kind']!r}", "Use dense")
+def _field(name: str, spec: dict[str, Any]) -> Field:
     try:
-        return Dense.from_dict(spec)
+        return field_from_dict(spec)
     except TypeError as error:
         raise InvalidArgument(
-            f"field {name!r}: {str(error).partition(' ')[2]}", "Give dim, metric, index ..."
+            f"field {name!r}: {str(error).partition(' ')[2]}", "Give its kind, and dim, metric, index ..."
         ) from None
 
 

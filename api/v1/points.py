@@ -7,7 +7,9 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from vsearch import wire
-from vsearch.types import PointId
+from vsearch.collection import Collection
+from vsearch.errors import InvalidArgument
+from vsearch.types import PointId, Sparse, SparseRows
 
 from ..endpoint import Call, Routes
 from . import bodies
@@ -34,10 +36,18 @@ class Counted(BaseModel):
     count: int
 
 
+class SparseVector(BaseModel):
+    indices: list[int]
+    values: list[float]
+
+
+Vectors = dict[str, list[float] | SparseVector | str]  # of dense, sparse and text fields
+
+
 class Point(BaseModel):
     id: int | str
     payload: dict[str, Any] | None
-    vectors: dict[str, list[float]] | None
+    vectors: Vectors | None
     expires_at: float | None
 
 
@@ -69,7 +79,7 @@ def v1_upsert(call: Call[bodies.Upsert | ArrowTable, None]) -> Any:
     if isinstance(body, ArrowTable):
         return {"ids": call.docs.upsert(*body.points(call.docs))}
     write = call.docs.insert if body.insert else call.docs.upsert
-    ids: list[PointId] = write(body.ids, _arrays(body.vectors), body.payloads, body.expires_at)
+    ids: list[PointId] = write(body.ids, _given(call.docs, body.vectors), body.payloads, body.expires_at)
     return {"ids": ids}
 
 
@@ -77,7 +87,7 @@ def v1_upsert(call: Call[bodies.Upsert | ArrowTable, None]) -> Any:
 def v1_update(call: Call[bodies.Update, None]) -> Any:
     """Change one point: merge keys into its payload, replace vectors, set its end."""
     body = call.body
-    call.docs.update(body.id, body.payload, _arrays(body.vectors), body.expires_at)
+    call.docs.update(body.id, body.payload, _given(call.docs, body.vectors), body.expires_at)
     return {}
 
 
@@ -137,7 +147,7 @@ def v1_clear_payload(call: Call[bodies.Select, None]) -> Any:
 @routes.add("POST", f"{COLLECTION}/update_vectors", Changed, body=bodies.UpdateVectors, **WRITE)
 def v1_update_vectors(call: Call[bodies.UpdateVectors, None]) -> Any:
     """Replace vectors of points that exist."""
-    return {"changed": call.docs.update_vectors(call.body.ids, _arrays(call.body.vectors))}
+    return {"changed": call.docs.update_vectors(call.body.ids, _given(call.docs, call.body.vectors))}
 
 
 @routes.add("POST", f"{COLLECTION}/delete_vectors", Changed, body=bodies.DeleteVectors, **WRITE)
@@ -153,5 +163,15 @@ def v1_facet(call: Call[bodies.Facet, None]) -> Any:
     return {"values": [{"value": one.value, "count": one.count} for one in values]}
 
 
-def _arrays(vectors: dict[str, Any]) -> dict[str, Any]:
-    return {name: wire.from_wire(rows) for name, rows in vectors.items()}
+def rows_of(docs: Collection, field: str | None, values: Any) -> Any:
+    """Vectors or queries of a body, for calls of the collection. Raises InvalidArgument for what no field takes."""
+    rows = wire.from_wire(values)
+    if isinstance(rows, SparseRows):  # which other kinds of fields might take for a sequence
+        wrong = [name for name, spec in docs.schema.items() if field in (None, name) and not isinstance(spec, Sparse)]
+        if wrong:
+            raise InvalidArgument(f"sparse vectors for field {wrong[0]!r}, which is of another kind", wire.FORMS)
+    return rows
+
+
+def _given(docs: Collection, vectors: dict[str, Any]) -> dict[str, Any]:
+    return {name: rows_of(docs, name, rows) for name, rows in vectors.items()}

@@ -1,4 +1,4 @@
-"""Searches of our own interface: many queries at once, vectors as raw float32 or as an Arrow stream."""
+"""Searches of our own interface: many queries at once, in lists, as raw numbers, or as an Arrow stream."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from pydantic import BaseModel
 
 import vsearch
 from vsearch import wire
+from vsearch.fields.sparse_input import sparse_queries
 from vsearch.filters import parse_filter
+from vsearch.query import field_name
 from vsearch.storage.ipc import write_hits
+from vsearch.types import Sparse
 
 from ..endpoint import Call, Routes, Text
 from ..together import Steps, Wanted
 from . import bodies
 from .arrow import ArrowTable
-from .points import COLLECTION
+from .points import COLLECTION, Vectors, rows_of
 
 routes: Final = Routes("v1 search", envelope=False)
 
@@ -27,7 +30,7 @@ class Hits(BaseModel):
     ids: list[int | str]
     scores: list[float]
     payloads: list[dict[str, Any] | None] | None
-    vectors: list[dict[str, list[float]]] | None
+    vectors: list[Vectors] | None
 
 
 class Answers(BaseModel):
@@ -41,12 +44,17 @@ class Explained(BaseModel):
 @routes.add("POST", f"{COLLECTION}/search", Answers, body=bodies.Search, arrow=ArrowTable.read)
 def v1_search(call: Call[bodies.Search | ArrowTable, None]) -> Steps[Any]:
     """Find the nearest points to each query."""
-    given = call.body
-    body, queries = (given.search(), given.queries()) if isinstance(given, ArrowTable) else (given, given.queries)
+    given, docs = call.body, call.docs
+    body = given.search() if isinstance(given, ArrowTable) else given
+    field = field_name(docs.schema, body.using)
+    spec = docs.schema[field]
+    queries = given.queries(spec) if isinstance(given, ArrowTable) else rows_of(docs, field, given.queries)
+    if isinstance(spec, Sparse):  # as rows they can be searched together with those of other requests
+        queries = sparse_queries(f"query for field {field!r}", queries)
     search = Wanted(
-        call.docs,
-        wire.from_wire(queries),
-        body.using,
+        docs,
+        queries,
+        field,
         body.limit,
         body.offset,
         parse_filter(body.filter),
@@ -64,8 +72,8 @@ def v1_search(call: Call[bodies.Search | ArrowTable, None]) -> Steps[Any]:
 @routes.add("POST", f"{COLLECTION}/explain", Explained, body=bodies.Explain)
 def v1_explain(call: Call[bodies.Explain, None]) -> Any:
     """Tell how a search would be run; with `analyze` it is run and measured."""
-    body = call.body
-    query, params = wire.from_wire(body.query), _params(body.params)
+    body, params = call.body, _params(call.body.params)
+    query = wire.from_wire(body.query)
     plan = call.docs.explain(query, body.using, body.limit, body.offset, body.filter, params, body.analyze)
     return {"plan": asdict(plan)}
 

@@ -26,7 +26,7 @@ class Imported(BaseModel):
     "POST", f"{COLLECTION}/import", Imported, params=bodies.ImportParams, upload=True, upload_types=(UPLOAD,), **LONG
 )
 def v1_import(call: Call[None, bodies.ImportParams]) -> Any:
-    """Import a Parquet, Arrow or JSON lines file. Each batch is durable by itself; what came before a bad row stays."""
+    """Import Parquet, Arrow, JSON lines or .npz. Each batch is durable by itself; what came before a bad row stays."""
     assert call.upload is not None, "bug: an upload without its file"
     given = call.params
     vectors = parse_vectors(given.vector)

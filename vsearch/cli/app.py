@@ -15,6 +15,8 @@ from vsearch.cli import show
 from vsearch.errors import Corruption, InvalidArgument, NotFound
 from vsearch.types import MAX_BATCH_POINTS, MAX_LIMIT
 
+MAX_DIGITS = 20  # of a term
+
 app = typer.Typer(
     help="A durable vector search database. A database is a directory; a collection in it holds points.",
     no_args_is_help=True,
@@ -41,17 +43,25 @@ def options(version: Annotated[bool, typer.Option("--version", help="Print the v
 def import_files(
     source: Annotated[str, typer.Argument(metavar="DIR|URL", help="The database's directory, or its server.")],
     collection: CollectionName,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Parquet, Arrow or JSON lines.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Parquet, Arrow, JSON lines, CSR .npz.")],
     id: Annotated[str, typer.Option(metavar="COLUMN", help="The column of ids.")] = "id",
     vector: Annotated[
         list[str] | None,
         typer.Option(metavar="FIELD=COLUMN", help="A field and its column of vectors; repeatable. Default: by name."),
     ] = None,
+    sparse: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD=COLUMN", help="The same of sparse vectors; COLUMN may be INDICES,VALUES."),
+    ] = None,
+    text: Annotated[list[str] | None, typer.Option(metavar="FIELD=COLUMN", help="The same of texts.")] = None,
     skip: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="A column to leave out of the payloads; repeatable.")
     ] = None,
     create: Annotated[bool, typer.Option("--create", help="Create the collection when it does not exist.")] = False,
     metric: Annotated[str, typer.Option(help="With --create: cosine, dot or l2.")] = "cosine",
+    language: Annotated[
+        str, typer.Option(help="With --create: of the texts; none leaves words as they are.")
+    ] = "english",
     batch: Annotated[int, typer.Option(min=1, max=MAX_BATCH_POINTS, help="Points written together.")] = 2_000,
     api_key: ServerKey = None,
 ) -> None:
@@ -65,7 +75,10 @@ def import_files(
     from vsearch.storage.tables import detect
     from vsearch.transfer import parse_vectors
 
-    job = Import(collection, id, parse_vectors(vector or []), tuple(skip or ()), batch)
+    vectors = parse_vectors([*(vector or []), *(sparse or []), *(text or [])])
+    kinds = {"sparse": frozenset(parse_vectors(sparse or [])), "texts": frozenset(parse_vectors(text or []))}
+    spoken = None if language == "none" else language
+    job = Import(collection, id, vectors, tuple(skip or ()), batch, **kinds, language=spoken)
     for path in files:
         detect(path)  # tell of a missing file before anything is written
     if not create and not is_url(source) and not Path(source).exists():
@@ -104,7 +117,10 @@ def export(
 def search(
     directory: Directory,
     collection: CollectionName,
-    vector: Annotated[str | None, typer.Option(metavar="JSON", help="The query vector as a JSON list.")] = None,
+    vector: Annotated[
+        str | None, typer.Option(metavar="JSON", help='The query vector: a list; or a sparse one, {"7": 0.5}.')
+    ] = None,
+    text: Annotated[str | None, typer.Option(metavar="WORDS", help="The words to find, in a text field.")] = None,
     file: Annotated[Path | None, typer.Option(metavar="FILE.npy", help="The query vector in a NumPy file.")] = None,
     like: Annotated[str | None, typer.Option(metavar="ID", help="Search with the vector of this point.")] = None,
     using: Annotated[str | None, typer.Option(metavar="FIELD", help="The field; needed if there are several.")] = None,
@@ -116,11 +132,11 @@ def search(
     explain: Annotated[bool, typer.Option("--explain", help="Show how the search is run, with its times.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find the points nearest to a vector."""
+    """Find the points nearest to a vector, or the best for some words."""
     where = None if filter is None else parse_json(filter, "--filter")
     with vsearch.open(directory, read_only=True) as db:
         docs = db.collection(collection)
-        query, source = query_of(docs, vector, file, like, using)
+        query, source = query_of(docs, vector, text, file, like, using)
         params = vsearch.SearchParams(exact=exact)
         if explain:
             docs.search(query, using, limit, filter=where, params=params)  # the first search of a process loads kernels
@@ -295,14 +311,33 @@ def parse_json(text: str, option: str) -> Any:
         raise InvalidArgument(f"{option} is not JSON: {error}", f"You gave {text}") from error
 
 
+def parse_vector(text: str) -> Any:
+    """A dense vector as a list; a sparse one, written {"7": 0.5} or {"indices": [7], "values": [0.5]}, as a query."""
+    found = parse_json(text, "--vector")
+    if not isinstance(found, dict):
+        return found
+    if found.keys() == {"indices", "values"}:
+        return found["indices"], found["values"]
+    if not all(term.isascii() and term.isdecimal() and len(term) <= MAX_DIGITS for term in found):
+        raise InvalidArgument(f"--vector has terms that are no whole numbers: {text}", 'Write {"7": 0.5, "12": 1.0}')
+    return {int(term): weight for term, weight in found.items()}
+
+
 def query_of(
-    docs: vsearch.Collection, vector: str | None, file: Path | None, like: str | None, using: str | None
+    docs: vsearch.Collection,
+    vector: str | None,
+    text: str | None,
+    file: Path | None,
+    like: str | None,
+    using: str | None,
 ) -> tuple[Any, vsearch.Point | None]:
-    """The query vector, and the point whose vector it is, if any."""
-    if sum(way is not None for way in (vector, file, like)) != 1:
-        raise InvalidArgument("a search needs one query vector", "Give one of --vector, --file and --like")
+    """The query, and the point whose vector it is, if any."""
+    if sum(way is not None for way in (vector, text, file, like)) != 1:
+        raise InvalidArgument("a search needs one query vector", "Give one of --vector, --text, --file and --like")
     if vector is not None:
-        return parse_json(vector, "--vector"), None
+        return parse_vector(vector), None
+    if text is not None:
+        return text, None
     if file is not None:
         return load_vector(file), None
     point = point_of(docs, like or "")

@@ -23,24 +23,29 @@ import vsearch
 from vsearch.cli import show
 from vsearch.errors import InvalidArgument
 from vsearch.storage.files import remove_file, write_atomic
-from vsearch.storage.tables import count_rows, read_batches
+from vsearch.storage.tables import TableBatch, count_rows, detect, read_batches
 from vsearch.transfer import exported_fields, import_file
-from vsearch.types import Metric
+from vsearch.types import Field, Metric
 
 CHECKPOINT_FILE: Final = "import.json"
+MATRIX_FIELD: Final = "sparse"  # what the field of an imported sparse matrix is called, if nobody says
 
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """What to read from each file. `vectors`: field -> column; empty: found by name. `skipped`: columns left out."""
+    """What to read from each file. `vectors`: field -> column; empty: found by name. `skipped`: columns left out.
+    `sparse`, `texts`: those of the fields that a new collection has as such; `language`: of the texts."""
 
     collection: str
     id_column: str
     vectors: dict[str, str]
     skipped: tuple[str, ...]
     batch_rows: int
+    sparse: frozenset[str] = frozenset()
+    texts: frozenset[str] = frozenset()
+    language: str | None = None
 
-    def infer_fields(self, file: Path, metric: str) -> dict[str, vsearch.Dense]:
+    def infer_fields(self, file: Path, metric: str) -> dict[str, Field]:
         """Fields for a new collection: those of an exported file, or what the first rows of any other look like."""
         if (exported := exported_fields(file, self.vectors, self.skipped)) is not None:
             return exported
@@ -49,13 +54,21 @@ class Import:
         first = next(read_batches(file, self.batch_rows), None)
         if first is None:
             raise InvalidArgument(f"{file} has no rows", "Name first a file that shows what the collection is like")
+        if not self.vectors and detect(file) == "npz":
+            return {MATRIX_FIELD: vsearch.Sparse()}
         vectors = self.vectors or {name: name for name in first.likely_vectors()}
         if not vectors:
             raise InvalidArgument(f"no column of {file} is clearly one of vectors", "Name it: --vector FIELD=COLUMN")
-        return {
-            field: vsearch.Dense(first.vectors(column).shape[1], metric=metric)  # type: ignore[arg-type]
-            for field, column in vectors.items()
-        }
+        return {field: self._field(first, field, column, metric) for field, column in vectors.items()}
+
+    def _field(self, first: TableBatch, field: str, column: str, metric: str) -> Field:
+        if field in self.texts:
+            first.python(column)  # tells of a missing column before a collection is made
+            return vsearch.Text(language=self.language)
+        if field in self.sparse:
+            first.sparse(column, field)
+            return vsearch.Sparse()
+        return vsearch.Dense(first.vectors(column).shape[1], metric=metric)  # type: ignore[arg-type]
 
     def run(self, db: vsearch.Database, directory: Path, files: Sequence[Path]) -> None:
         """Import the files in order, and say how it went."""

@@ -71,13 +71,21 @@ def stats(found: Mapping[str, Any]) -> None:
     for heading in ("collection", "points", "fields", "segments", "indexes", "disk", "memory"):
         table.add_column(heading, justify="right" if heading in ("points", "segments", "disk", "memory") else "left")
     for docs in found["collections"]:
-        fields = [f"{name} {spec['dim']} {spec['metric']}" for name, spec in docs["fields"].items()]
+        fields = [f"{name} {described(spec)}" for name, spec in docs["fields"].items()]
         kinds = Counter(kind for segment in docs["segments"] for kind in segment["indexes"].values())
         indexes = [f"{count} {kind}" for kind, count in sorted(kinds.items())]
         points, segments = f"{docs['points']:,}", f"{len(docs['segments']):,}"
         disk, memory = size(docs["disk_bytes"]), size(docs["memory_bytes"])
         table.add_row(docs["name"], points, "\n".join(fields), segments, "\n".join(indexes), disk, memory)
     out.print(table)
+
+
+def described(spec: Mapping[str, Any]) -> str:
+    """A field in few words, of its `to_dict`."""
+    if spec["kind"] == "dense":
+        return f"{spec['dim']} {spec['metric']}"
+    more = spec["modifier"] if spec["kind"] == "sparse" else spec["language"]
+    return f"{spec['kind']} {more}" if more else str(spec["kind"])
 
 
 def size(count_bytes: int) -> str:

@@ -1,24 +1,29 @@
 """Compiles the kernels of every index kind, by using each in every way that makes a kernel of its own.
 
-A kernel is compiled once for each dtype of vectors and for each branch that first calls it; the compiled code is kept
-in the user's cache folder and is found there by every later process.
+A kernel is compiled once for each dtype of vectors, or of terms and weights, and for each branch that first calls it;
+the compiled code is kept in the user's cache folder and is found there by every later process.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from vsearch.index import registry
 from vsearch.index.bitset import from_mask
+from vsearch.index.bm25 import Bm25Store
 from vsearch.index.jit import cache_folder
-from vsearch.types import Dense, Distance, SearchParams
+from vsearch.index.postings import PostingStore
+from vsearch.types import Dense, Distance, SearchParams, SparseRows, Text, TextQueries
 
 ROWS: Final = 3_000
 DIM: Final = 16
+VOCABULARY, TERMS = 60, 12  # distinct terms, and those of a row
 MATCHING: Final = (ROWS, ROWS // 2, 5)  # live rows: as many as there are, many, few
 QUERIES: Final = (1, 200)  # a search and a batch
 
@@ -27,6 +32,11 @@ def warm_up() -> None:
     """Compile what is not compiled yet."""
     for kind, distance, dtype in product(registry.KINDS, get_args(Distance), ("float32", "float16")):
         _use(kind, distance, dtype)
+    for kind, numbers, weights in product(registry.SPARSE_KINDS, ("terms", "uint16", "uint32"), ("float32", "float16")):
+        _use_sparse(kind, numbers, weights)
+    for weights in ("float32", "float16"):
+        _use_store(PostingStore(ROWS), _sparse_rows(ROWS, np.uint32, "terms", weights))
+    _use_store(Bm25Store(ROWS, Text().to_dict()), _sparse_rows(ROWS, np.uint64, "terms", "float32"))
 
 
 def kept_kernels() -> int:
@@ -42,8 +52,44 @@ def _use(kind: str, distance: Distance, dtype: str) -> None:
     settings = Dense(DIM).to_dict()
     buffers = registry.builder(kind)(vectors, distance, settings, threads=2)
     reader = registry.reader(kind)(vectors, buffers, distance, 2)
+    _search(reader, lambda count: rng.standard_normal((count, DIM), np.float32))
+
+
+def _use_sparse(kind: str, numbers: str, weights: str) -> None:
+    terms: DTypeLike = np.uint64 if kind == "bm25" else np.uint32
+    rows: Any = _sparse_rows(ROWS, terms, numbers, weights)  # where a kind takes arrays, these take rows
+    buffers = registry.builder(kind)(rows, "dot", {**Text().to_dict(), "knn": 0}, threads=2)
+    _search(registry.reader(kind)(rows, buffers, "dot", 2), lambda count: _sparse_queries(kind, terms, count))
+
+
+def _use_store(store: Any, rows: SparseRows) -> None:
+    """A growing segment's inverted lists."""
+    store.put(rows, 0, ROWS)
+    reader = store.reader(rows, ROWS, 2)
+    _search(reader, lambda count: _sparse_queries(reader.kind, rows.numbers.dtype, count))
+
+
+def _search(reader: Any, queries: Callable[[int], Any]) -> None:
     for matching in MATCHING:
         live = None if matching == ROWS else from_mask(np.arange(ROWS) < matching)
         for count in QUERIES:
-            queries = rng.standard_normal((count, DIM), np.float32)
-            reader.search(queries, 10, SearchParams(), live)
+            reader.search(queries(count), 10, SearchParams(), live)
+
+
+def _sparse_rows(count: int, terms: DTypeLike, numbers: str, weights: str) -> SparseRows:
+    """Rows of TERMS terms out of a few; `numbers`: "terms", or the dtype of positions in a dictionary."""
+    rng = np.random.default_rng(0)
+    chosen = np.sort(rng.permuted(np.tile(np.arange(VOCABULARY), (count, 1)), axis=1)[:, :TERMS], axis=1).ravel()
+    offsets = np.arange(count + 1, dtype=np.int64) * TERMS
+    values = rng.integers(1, 4, len(chosen)).astype(weights)
+    if numbers == "terms":
+        return SparseRows(offsets, chosen.astype(terms), values)
+    arrays = [offsets, chosen.astype(numbers), values, np.arange(VOCABULARY).astype(terms)]
+    for array in arrays:
+        array.flags.writeable = False
+    return SparseRows(*arrays)
+
+
+def _sparse_queries(kind: str, terms: DTypeLike, count: int) -> SparseRows | TextQueries:
+    rows = _sparse_rows(count, terms, "terms", "float32")
+    return TextQueries(rows, float(TERMS)) if kind == "bm25" else rows

@@ -17,7 +17,7 @@ from vsearch.remote.call import Call, as_method
 from vsearch.remote.files import PIECE_BYTES
 from vsearch.remote.protocol import Server, repeatable
 from vsearch.remote.upkeep import Description
-from vsearch.types import Dense
+from vsearch.types import Field
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -162,7 +162,7 @@ class RemoteCollection:
         return f"RemoteCollection({self.name!r}, fields={list(self.schema)})"
 
     @property
-    def schema(self) -> dict[str, Dense]:
+    def schema(self) -> dict[str, Field]:
         """The fields by name."""
         return dict(self._description.fields)
 

@@ -16,13 +16,13 @@ from vsearch.names import check_fields, check_name
 from vsearch.remote.call import Call, collection_path, nothing
 from vsearch.remote.files import Saving, checked_file
 from vsearch.remote.upkeep import Description, describe
-from vsearch.types import Dense
+from vsearch.types import Field
 
 COLLECTIONS: Final = "/v1/collections"
 SNAPSHOTS: Final = "/v1/snapshots"
 
 
-def create_collection(name: str, fields: Mapping[str, Dense]) -> Call[Description]:
+def create_collection(name: str, fields: Mapping[str, Field]) -> Call[Description]:
     """Create an empty collection.
 
     Raises InvalidArgument for a bad name or field, AlreadyExists, ReadOnly.

@@ -6,17 +6,22 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import ArrayLike
-
 from vsearch import wire
-from vsearch.errors import InvalidArgument
 from vsearch.filters.paths import parse_path
 from vsearch.hits import FacetValue, Hits, Page, Point
 from vsearch.query import Filter
-from vsearch.remote.arguments import sent_filter, sent_id, sent_ids, sent_number, sent_params
+from vsearch.remote.arguments import (
+    sent_filter,
+    sent_id,
+    sent_ids,
+    sent_number,
+    sent_params,
+    sent_queries,
+    sent_query,
+    sent_query_alone,
+)
 from vsearch.remote.call import Call, read
 from vsearch.types import PointId, SearchParams
-from vsearch.vectors import as_array
 
 if TYPE_CHECKING:
     from vsearch.planner import Plan
@@ -86,7 +91,7 @@ def scroll(
 
 def search(
     collection: str,
-    query: ArrayLike,
+    query: Any,
     using: str | None = None,
     limit: int = 10,
     offset: int = 0,
@@ -96,21 +101,22 @@ def search(
     with_payload: bool = True,
     with_vectors: bool = False,
 ) -> Call[Hits]:
-    """The nearest points to one query vector, best first.
+    """The best points for one query, best first.
+
+    `query`: of a dense field a vector; of a sparse one {term: weight}, (indices, values) or a row of a SciPy CSR
+    matrix; of a text field a string. Of sparse vectors and texts only points that share a term with the query are
+    found; negative weights in a query make the search exact.
 
     `using`: the field, needed where there are several. `filter`: only points that satisfy it; there are never
     fewer hits than `limit` when that many do. `params`: how hard to try. `score_threshold`: drop lower scores.
 
     Raises InvalidArgument, DimensionMismatch, InvalidFilter, LimitExceeded.
     """
-    vector = as_array("the query", query)
-    if vector.ndim != 1:
-        raise InvalidArgument(f"the query has {vector.ndim} dimensions", "Give one vector, or use search_batch")
     return read(
         collection,
         "search",
         lambda answer: wire.hits_in(answer["hits"][0]),
-        queries=wire.vectors(vector[None]),
+        queries=sent_query(using, query),
         score_threshold=score_threshold,
         with_payload=bool(with_payload),
         with_vectors=bool(with_vectors),
@@ -120,7 +126,7 @@ def search(
 
 def search_batch(
     collection: str,
-    queries: ArrayLike,
+    queries: Any,
     using: str | None = None,
     limit: int = 10,
     offset: int = 0,
@@ -130,15 +136,15 @@ def search_batch(
     with_payload: bool = True,
     with_vectors: bool = False,
 ) -> Call[list[Hits]]:
-    """As `search`, for queries [nq, d] at once: one Hits for each, in order."""
-    queries = as_array("queries", queries)
-    if queries.ndim != 2:
-        raise InvalidArgument(f"queries have {queries.ndim} dimensions", "Give an array of shape [nq, d]")
+    """As `search`, for many queries at once: one Hits for each, in order.
+
+    `queries`: [nq, d], a SciPy CSR matrix, or a list of what `search` takes.
+    """
     return read(
         collection,
         "search",
         lambda answer: [wire.hits_in(hits) for hits in answer["hits"]],
-        queries=wire.vectors(queries),
+        queries=sent_queries(using, queries),
         score_threshold=score_threshold,
         with_payload=bool(with_payload),
         with_vectors=bool(with_vectors),
@@ -148,7 +154,7 @@ def search_batch(
 
 def explain(
     collection: str,
-    query: ArrayLike,
+    query: Any,
     using: str | None = None,
     limit: int = 10,
     offset: int = 0,
@@ -161,7 +167,7 @@ def explain(
         collection,
         "explain",
         lambda answer: wire.plan_in(answer["plan"]),
-        query=wire.vectors(query),
+        query=sent_query_alone(using, query),
         analyze=bool(analyze),
         **_plan(using, limit, offset, filter, params),
     )

@@ -12,7 +12,7 @@ from vsearch.errors import InvalidArgument, NotSupported
 from vsearch.filters.paths import parse_path
 from vsearch.remote.call import Call, collection_path, nothing, read, write
 from vsearch.remote.files import Saving, checked_file
-from vsearch.types import Dense, Progress
+from vsearch.types import Field, Progress, field_from_dict
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +20,12 @@ class Description:
     """What there is to know of a collection without its points."""
 
     name: str
-    fields: dict[str, Dense]
+    fields: dict[str, Field]
     payload_indexes: list[str]
 
     @classmethod
     def of(cls, answer: Any) -> Description:
-        fields = {name: Dense.from_dict(spec) for name, spec in answer["fields"].items()}
+        fields = {name: field_from_dict(spec) for name, spec in answer["fields"].items()}
         return cls(answer["name"], fields, answer["payload_indexes"])
 
 
@@ -78,11 +78,13 @@ def import_file(
     skip: Sequence[str] = (),
     batch_rows: int = 2_000,
 ) -> Call[int]:
-    """Write the rows of a Parquet, Arrow or JSON lines file of this machine as points; returns how many that were.
+    """Write the rows of a Parquet, Arrow or JSON lines file of this machine as points, or those of a CSR matrix in an
+    `.npz` file; returns how many that were.
 
-    `vectors`: field -> column; by default columns named as a field. `skip`: columns left out; all others become the
-    payload. A file of `export_file` needs none of these. The file is sent as it is, in constant memory. Each batch is
-    durable by itself: what came before a bad row stays.
+    `vectors`: field -> column; by default columns named as a field; of a sparse field perhaps two columns,
+    "INDICES,VALUES". `skip`: columns left out; all others become the payload. A file of `export_file` needs none of
+    these. The file is sent as it is, in constant memory. Each batch is durable by itself: what came before a bad row
+    stays.
 
     Raises NotFound for a missing file; InvalidArgument and LimitExceeded, naming the rows that are refused.
     """

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import ArrayLike
-
 from vsearch.points import Expiry, checked_payload
 from vsearch.query import Filter
 from vsearch.remote.arguments import (
@@ -17,6 +15,7 @@ from vsearch.remote.arguments import (
     sent_id,
     sent_ids,
     sent_payloads,
+    sent_vector,
     sent_vectors,
 )
 from vsearch.remote.call import Call, nothing, write
@@ -35,8 +34,10 @@ def upsert(
 ) -> Call[list[PointId]]:
     """Write points, replacing those whose id exists. The whole batch is written, or nothing of it.
 
-    `ids`: n strings or integers from 0 to 2**64 - 1; None gives each point a new UUID. `vectors`: field ->
-    [n, d] array, or a list with None for points that lack the field. `payloads`: n JSON objects or None.
+    `ids`: n strings or integers from 0 to 2**64 - 1; None gives each point a new UUID. `vectors`: field -> one for
+    each point: of a dense field an [n, d] array; of a sparse one a SciPy CSR matrix [n, any], or a list of
+    {term: weight} or (indices, values), weights above 0; of a text field a list of strings. In a list, None stands
+    for a point that lacks the field. `payloads`: n JSON objects or None.
     `expires_at`: when the points end, Unix seconds or an aware datetime, one for all or one for each. Of an id
     that occurs twice the last row wins. Returns the ids.
 
@@ -60,7 +61,7 @@ def update(
     collection: str,
     id: PointId,
     payload: Payload | None = None,
-    vectors: Mapping[str, ArrayLike] | None = None,
+    vectors: Mapping[str, Any] | None = None,
     expires_at: Expiry = None,
 ) -> Call[None]:
     """Change a point: the payload's keys are merged in, the given vectors replaced, the rest is kept.
@@ -73,7 +74,7 @@ def update(
         nothing,
         id=sent_id(id),
         payload=checked_payload(payload),
-        vectors=sent_vectors(vectors),
+        vectors=sent_vector(vectors),
         expires_at=sent_expiry(expires_at),
     )
 
