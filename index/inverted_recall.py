@@ -1,9 +1,11 @@
 """How hard an inverted index must search for a wanted recall, measured when it is built.
 
-1. Queries are made of rows: half of the terms of one and a quarter of those of another, drawn at random, with their
-   weights. On real data such queries are found about as well as real ones (their recall was within 0.02 of that of
-   4,000 real queries over SETTINGS); rows themselves, or their heaviest terms, are found far better. Of a row of more
-   than LONGEST terms a smaller share is drawn.
+1. Queries are made of rows: a share of the terms of one, drawn at random with their weights, and OTHER times that share
+   of another's. The share, one of SHARES, differs from query to query: the more terms a query has, the more is found.
+   On 117,659 real rows and 1,000 real queries, of which 0.90, 0.95 and 0.99 were asked, 0.94, 0.98 and 0.999 were found
+   of whole queries (42 terms), 0.90, 0.96 and 0.99 of their ten heaviest terms, 0.89, 0.94 and 0.96 of their five.
+   Rows themselves, or their heaviest terms, would be found far better. Of a row of more than LONGEST terms a smaller
+   share is drawn.
 2. Their nearest by each of SETTINGS, which rise in cost, are compared with the exact ones.
 3. A search takes the setting between two of these at which the line between their recalls reaches what is wanted, with
    MARGIN of the allowed misses in reserve. Where none does, it is exact.
@@ -22,12 +24,14 @@ from vsearch.types import FloatArray, SparseRows
 from .base import Neighbours
 
 SAMPLE: Final = 256  # queries: a recall of 0.95 is then known to 0.005
+SHARES: Final = (0.5, 0.35, 0.2)  # of the terms of a row, drawn by query
+OTHER: Final = 0.5  # of that share, of another row
 LONGEST: Final = 512
 NEAREST: Final = 10
 MARGIN: Final = 0.1
 SETTINGS: Final = (  # share of the query's weight in the lists that are opened, heap factor
     (0.30, 1.00), (0.40, 1.00), (0.42, 0.95), (0.45, 0.90), (0.47, 0.85), (0.50, 0.80), (0.50, 0.75), (0.52, 0.70),
-    (0.55, 0.65), (0.58, 0.60), (0.62, 0.55), (0.67, 0.50), (0.75, 0.45),
+    (0.55, 0.65), (0.58, 0.60), (0.62, 0.55), (0.67, 0.50), (0.75, 0.45), (0.85, 0.35), (0.95, 0.20),
 )  # fmt: skip
 
 
@@ -84,11 +88,13 @@ def chosen_effort(calibration: FloatArray, recall: float) -> Effort | None:
 def sampled_queries(rows: SparseRows, count: int) -> SparseRows:
     """`count` queries, made of the rows as step 1 says; the same ones each time."""
     random = np.random.default_rng(len(rows))
+    shares = random.choice(SHARES, count)
     terms, weights, query = [], [], []
-    for share in (0.5, 0.25):
+    for part in (1.0, OTHER):
         some = rows[random.integers(0, max(len(rows), 1), count if len(rows) else 0)]
         lengths = np.diff(some.offsets)
-        kept = random.random(len(some.numbers)) < share * np.repeat(LONGEST / np.maximum(lengths, LONGEST), lengths)
+        share = part * shares[: len(some)] * LONGEST / np.maximum(lengths, LONGEST)
+        kept = random.random(len(some.numbers)) < np.repeat(share, lengths)
         terms.append(some.term_values()[kept])
         weights.append(some.weights[kept].astype(np.float32))
         query.append(np.repeat(np.arange(len(some)), lengths)[kept])

@@ -688,3 +688,21 @@ def test_on_real_data(db: vsearch.Database) -> None:
     assert docs.explain(queries[0], "sparse").steps[0].index == "inverted"
     best = docs.search_batch(table["text"], "text", with_payload=False)
     assert reciprocal_rank(best, table["answer"]) > 0.2
+
+
+def test_many_exact_queries_of_an_indexed_segment(tmp_path: Path) -> None:
+    """They make complete inverted lists, which later ones use too; the hits are those of a scan."""
+    rng = np.random.default_rng(3)
+    rows = [dict(zip(rng.choice(200, 8, replace=False).tolist(), rng.random(8) + 0.1, strict=True)) for _ in range(600)]
+    with vsearch.open(tmp_path) as db:
+        docs = db.create_collection("docs", {"sparse": vsearch.Sparse(index="inverted")})
+        docs.upsert(list(range(len(rows))), {"sparse": rows})
+        docs.optimize()
+        exact = vsearch.SearchParams(exact=True)
+        alone = [docs.search(row, params=exact) for row in rows[:40]]
+        assert docs.explain(rows[0], params=exact).steps[0].index == "inverted"
+        together = docs.search_batch(rows[:40], params=exact)
+        assert docs.explain(rows[0], params=exact).steps[0].index == "postings"
+        for one, other in zip(alone, together, strict=True):
+            assert one.point_ids == other.point_ids
+            assert (one.scores == other.scores).all()

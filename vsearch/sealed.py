@@ -48,6 +48,7 @@ VECTORS_KIND: Final = "vectors"
 ORDERS_FILE: Final = "orders.vsa"
 ORDERS_KIND: Final = "orders"
 SCANS: Final = ("flat", "sparse_flat")  # kinds of index that keep nothing
+POSTED_QUERIES: Final = 32  # exact ones in one batch: scanning for each would take as long as making inverted lists
 CACHED_MASKS: Final = 32  # results of filters kept for a segment, a byte a row each
 
 log = logging.getLogger("vsearch")
@@ -178,6 +179,9 @@ class SealedSegment(Segment):
 
     def index_kind(self, field: str) -> str:
         return self.built_kind(field) or kind_of(self.schema[field]).interim_index(self.count)
+
+    def posted(self, field: str, queries: int) -> bool:
+        return queries >= POSTED_QUERIES or (field, "postings") in self._readers
 
     def term_counts(self, field: str) -> TermCounts:
         counts = self._counts.get(field)

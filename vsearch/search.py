@@ -135,6 +135,8 @@ def _prepared(
         if kind != scan:
             width = segment.reader(leg.field, kind, source.rows).width(leg.limit, params)
             kind = segment.index_kind(leg.field)  # opening it may have shown that it is damaged
+        if params.exact and kind == "inverted" and segment.posted(leg.field, len(leg.queries)):
+            kind = "postings"
         stats = _statistics(field, source, leg, matched, kind, width)
         yield number, planner.choose(stats, leg.limit, params.exact), mask
 

@@ -58,6 +58,10 @@ class Segment(ABC):
     def index_kind(self, field: str) -> str:
         """The kind of the best index that there is for the field; that of its exact scan where there is none."""
 
+    def posted(self, field: str, queries: int) -> bool:
+        """Whether so many exact queries of a sparse field are worth complete inverted lists, made in memory."""
+        return False
+
     @abstractmethod
     def matching(self, node: Node, rows: int, id_mask: IdMask) -> NDArray[np.bool_]:
         """bool [rows]: which of the first rows satisfy the filter."""
