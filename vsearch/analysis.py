@@ -26,6 +26,7 @@ import re
 import threading
 import unicodedata
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -94,6 +95,8 @@ def analyse(texts: Sequence[str], language: str | None, what: str = "texts") -> 
     than MAX_TEXT_BYTES of UTF-8 or MAX_TERMS distinct terms.
     """
     analyser = _analyser(language)
+    if len(texts) == 1:
+        return _counted_alone(texts[0], analyser, what)
     counted: list[tuple[IntArray, NDArray[np.uint64], FloatArray]] = []
     waiting: list[bytes] = []
     size = 0
@@ -151,6 +154,18 @@ def _counted(texts: list[bytes], first: int, what: str) -> tuple[IntArray, NDArr
         message = f"{what}: row {first + row} has {lengths[row]} distinct words"
         raise LimitExceeded(message, f"Use at most {MAX_TERMS}: split it")
     return lengths, numbers[starts], (bounds[1:] - starts).astype(np.float32)
+
+
+def _counted_alone(text: str, analyser: _Analyser, what: str) -> SparseRows:
+    """The terms of one text, by as few arrays as possible: a query is one."""
+    _check(text, 0, what)
+    found = np.frombuffer(b"".join(map(analyser.__getitem__, text.split())), np.uint64).tolist()
+    counts = sorted(Counter(found).items())
+    if len(counts) > MAX_TERMS:
+        raise LimitExceeded(f"{what}: row 0 has {len(counts)} distinct words", f"Use at most {MAX_TERMS}: split it")
+    numbers = np.array([number for number, _ in counts], np.uint64)
+    weights = np.array([count for _, count in counts], np.float32)
+    return SparseRows(np.array([0, len(counts)], np.int64), numbers, weights)
 
 
 @cache

@@ -81,9 +81,11 @@ class TextKind:
         return [value]
 
     def queries(self, name: str, values: Any, single: bool) -> SparseRows:
+        from vsearch.analysis import analyse
+
         what = f"query for field {name!r}"
         given = [values] if single else _listed(what, values)
-        return self._analysed(what, given).words
+        return analyse(given, self.field.language, what)
 
     def blank(self, n: int) -> TextRows:
         words = SparseRows(np.zeros(n + 1, np.int64), np.empty(0, np.uint64), np.empty(0, np.float32))
