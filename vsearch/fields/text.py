@@ -85,7 +85,9 @@ class TextKind:
 
         what = f"query for field {name!r}"
         given = [values] if single else _listed(what, values)
-        return analyse(given, self.field.language, what)
+        words = analyse(given, self.field.language, what)
+        _utf8(what, given)
+        return words
 
     def blank(self, n: int) -> TextRows:
         words = SparseRows(np.zeros(n + 1, np.int64), np.empty(0, np.uint64), np.empty(0, np.float32))
@@ -160,13 +162,8 @@ class TextKind:
     def _analysed(self, what: str, texts: Sequence[str]) -> TextRows:
         from vsearch.analysis import analyse
 
-        encoded = []
         words = analyse(texts, self.field.language, what)
-        for row, text in enumerate(texts):
-            try:
-                encoded.append(text.encode())
-            except UnicodeEncodeError:
-                raise InvalidArgument(f"{what}: row {row} is no valid Unicode", "Remove lone surrogates") from None
+        encoded = _utf8(what, texts)
         data = np.frombuffer(b"".join(encoded), np.uint8)
         return TextRows(offsets_of([len(text) for text in encoded]), data, words)
 
@@ -199,6 +196,17 @@ class GrowingText:
 
     def memory_bytes(self, count: int) -> int:
         return self.first(count).nbytes
+
+
+def _utf8(what: str, texts: Sequence[str]) -> list[bytes]:
+    """Raises InvalidArgument for what is no Unicode."""
+    encoded = []
+    for row, text in enumerate(texts):
+        try:
+            encoded.append(text.encode())
+        except UnicodeEncodeError:
+            raise InvalidArgument(f"{what}: row {row} is no valid Unicode", "Remove lone surrogates") from None
+    return encoded
 
 
 def _listed(what: str, values: Any) -> list[Any]:
