@@ -2,8 +2,8 @@
 
 A handler is a plain function of a `Call`. It runs in a worker thread, calls the database, and returns what the answer
 holds (or is a generator that returns it, and yields the searches it wants, as together.py says); what it raises becomes
-an error answer. So no handler knows of sockets, and none blocks the event loop. The same declarations make the OpenAPI
-document.
+an error answer. So no handler knows of sockets, and none blocks the event loop. One that waits for other requests is a
+coroutine function and runs there. The same declarations make the OpenAPI document.
 
 There is no web framework here: routing, validation and injection of the usual one were measured at 0.3 to 0.6 ms a
 request, more than the search itself. Paths are looked up in a tree of their steps; pydantic reads the bodies.
@@ -25,15 +25,16 @@ from vsearch.collection import Collection
 from vsearch.database import Database
 from vsearch.errors import InvalidArgument
 
-from .errors import NoRoute, WrongMethod
+from .errors import OWN_SHAPE, ErrorShape, NoRoute, WrongMethod
 from .metrics import Metrics
 
 Access = Literal["open", "read", "write"]  # open: without a key, to see whether the server lives
-Lane = Literal["read", "write", "long"]  # which worker threads it uses, so that one kind never starves another
+# The worker threads it uses, so that one kind never starves another; "loop": none, the handler is a coroutine function.
+Lane = Literal["read", "write", "long", "loop"]
 MAX_REMEMBERED: Final = 1_024  # paths
 MAX_STEPS: Final = 10  # of a path; the longest of ours has seven
 
-Handler = Callable[["Call[Any, Any]"], Any]
+Handler = Callable[..., Any]
 
 B = TypeVar("B")
 P = TypeVar("P")
@@ -95,7 +96,8 @@ class Call(Generic[B, P]):
 class Endpoint:
     """`answer`: the type of the result, for the OpenAPI document. `envelope`: the result is wrapped as Qdrant does.
     `upload`: the body, of one of `upload_types`, goes to a file. `optional_body`: none at all is the default one.
-    `arrow`: reads a body that is an Arrow stream."""
+    `arrow`: reads a body that is an Arrow stream. `live`: the handler is a coroutine function of the exchange and the
+    body's bytes that runs on the event loop and sends the answer itself; it must not block. `errors`: their shape."""
 
     method: str
     path: str
@@ -112,6 +114,8 @@ class Endpoint:
     media_type: str = wire.JSON  # of the answer
     optional_body: bool = False
     arrow: Callable[[bytes], Any] | None = None
+    live: bool = False
+    errors: ErrorShape = OWN_SHAPE
 
     @property
     def name(self) -> str:

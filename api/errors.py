@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -64,6 +65,14 @@ class DiskRefused(errors.DurabilityError):
     """A write to a database that takes no more, because the disk refused an earlier one."""
 
 
+class BadGateway(errors.Unavailable):
+    """A server behind this one that cannot be reached, or does not speak HTTP."""
+
+
+class GatewayTimeout(errors.Unavailable):
+    """A server behind this one that does not answer in time."""
+
+
 class InternalError(VSearchError):
     """A bug of ours."""
 
@@ -77,6 +86,8 @@ HTTP_STATUSES: Final[dict[type[VSearchError], int]] = {
     WrongMethod: 405,
     NoKey: 401,
     TooSlow: 408,
+    BadGateway: 502,
+    GatewayTimeout: 504,
     **STATUSES,
 }
 
@@ -110,6 +121,16 @@ def error_answer(error: VSearchError, elapsed_s: float) -> dict[str, Any]:
         "retryable": error.retryable,
         "time": elapsed_s,
     }
+
+
+class ErrorShape(NamedTuple):
+    """How errors look on the wire: the model for the OpenAPI document, and what makes a body of (error, seconds)."""
+
+    model: type[BaseModel]
+    body: Callable[[VSearchError, float], dict[str, Any]]
+
+
+OWN_SHAPE: Final = ErrorShape(ErrorAnswer, error_answer)
 
 
 def malformed(error: ValidationError, what: str, kind: type[InvalidArgument] = Malformed) -> InvalidArgument:

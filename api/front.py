@@ -12,7 +12,7 @@ import asyncio
 import itertools
 import re
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -23,11 +23,11 @@ import orjson
 
 from vsearch import wire
 from vsearch.database import Database
-from vsearch.errors import Corruption, ReadOnly, ResourceExhausted, VSearchError
+from vsearch.errors import Corruption, ReadOnly, ResourceExhausted, Unavailable, VSearchError
 from vsearch.storage.files import spool
 
 from .endpoint import Call, Download, Endpoint, Table, Text
-from .errors import DiskRefused, InternalError, Malformed, TooLarge, TooSlow, error_answer, status_of
+from .errors import OWN_SHAPE, DiskRefused, InternalError, Malformed, TooLarge, TooSlow, status_of
 from .keys import Keys
 from .logs import Logs
 from .memory import MemoryBudget
@@ -57,17 +57,28 @@ class Gone(Exception):
 class Front:
     """The application over one open database. Used by the event loop's thread."""
 
-    def __init__(self, db: Database, settings: Settings, table: Table) -> None:
+    def __init__(
+        self,
+        db: Database,
+        settings: Settings,
+        table: Table,
+        workers: Workers,
+        memory: MemoryBudget,
+        closing: Sequence[Callable[[], Awaitable[None]]] = (),
+    ) -> None:
+        """`closing`: what `close` awaits."""
         self.db = db
         self.settings = settings
         self.table = table
-        self.workers = Workers()
+        self.workers = workers
         self.metrics = Metrics(db)
         self.logs = Logs(settings)
         self.traces = Traces(settings.traces)
-        self._memory = MemoryBudget(settings.memory_bytes)
+        self.memory = memory
+        self.waiting: set[asyncio.Future[Any]] = set()  # work that awaits other requests
         self._keys = Keys(settings)
         self._body_bytes = 0  # of all requests whose bodies are being read or worked on
+        self._closing = closing
         self._ids = itertools.count()
         self._id_prefix = secrets.token_hex(4)
 
@@ -78,11 +89,21 @@ class Front:
     def admit(self, request: Request, endpoint: Endpoint) -> None:
         """Raises PermissionDenied, TooLarge or ResourceExhausted for a request that is not to be served."""
         self._keys.check(request.headers, endpoint.access)
-        if endpoint.access == "write":
-            self._memory.check()
+        if endpoint.access == "write" and not endpoint.live:
+            self.memory.check()
         limit = self.settings.max_upload_bytes if endpoint.upload else self.settings.max_body_bytes
         if limit is not None and request.content_length > limit:
             raise TooLarge(f"the body has {request.content_length:,} bytes", f"Send at most {limit:,} bytes at once")
+
+    def stop_waiting(self) -> None:
+        """The server is being stopped: what waits for other requests fails."""
+        for task in self.waiting:
+            task.cancel()
+
+    async def close(self) -> None:
+        """Let go of what handlers hold. Called on the event loop when no request is left."""
+        for close in self._closing:
+            await close()
 
     def new_id(self) -> str:
         """An id for a request that brings none."""
@@ -109,6 +130,7 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._unread = request.has_body  # whether there may be more of it
+        self._ended = False  # whether the answer is whole
 
     async def run(self) -> None:
         """Answer, whatever happens."""
@@ -130,16 +152,17 @@ class Exchange:
         method = "GET" if self.request.method == "HEAD" else self.request.method
         self.request.endpoint, self.request.names = self.front.table.find(method, self.request.raw_path)
         self.front.admit(self.request, self.request.endpoint)
+        answer: tuple[bytes, str] | Download | None
         if self.request.endpoint.upload:
             answer = await self._with_upload(self.request.endpoint)
         else:
             answer = await self._with_body(self.request.endpoint)
         if isinstance(answer, Download):
             await self._stream(answer)
-        else:
+        elif answer is not None:
             await self._whole(200, *answer)
 
-    async def _with_body(self, endpoint: Endpoint) -> tuple[bytes, str] | Download:
+    async def _with_body(self, endpoint: Endpoint) -> tuple[bytes, str] | Download | None:
         limit = self.front.settings.max_body_bytes
         pieces: list[bytes] = []
         held = 0
@@ -151,9 +174,44 @@ class Exchange:
                     raise TooLarge(f"the body has more than {limit:,} bytes", "Send several requests")
                 pieces.append(piece)
             body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            if endpoint.live:
+                await self._live(endpoint, body)
+                return None
+            if endpoint.lane == "loop":
+                call = self._call(endpoint, body, None)
+                return self._encoded(endpoint, call, await self._while_there(endpoint.handler(call)))
             return await self._serve(endpoint, self._work(endpoint, body, None))
         finally:
             self.front.release(held)
+
+    async def _live(self, endpoint: Endpoint, body: bytes) -> None:
+        """Let the handler answer; it is cancelled when the client goes away before. Raises what it raises, and Gone."""
+        handling = asyncio.ensure_future(endpoint.handler(self, body))
+        gone = asyncio.ensure_future(self._gone())
+        try:
+            await asyncio.wait((handling, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not handling.done() and not self._ended:
+                handling.cancel()
+            await asyncio.wait((handling,))
+        finally:
+            gone.cancel()
+            handling.cancel()  # when the server is being stopped
+        if handling.cancelled():
+            raise Gone
+        handling.result()
+
+    async def begin(self, status: int, headers: list[Header]) -> None:
+        """Start the answer."""
+        self.request.status = status
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def send(self, piece: bytes, more: bool = False) -> None:
+        """Send the body, or with `more` a piece of it."""
+        self._ended = not more
+        if self.request.method == "HEAD":
+            piece = b""
+        self.request.sent_bytes += len(piece)
+        await self._send({"type": "http.response.body", "body": piece, "more_body": more})
 
     async def _with_upload(self, endpoint: Endpoint) -> tuple[bytes, str] | Download:
         limit = self.front.settings.max_upload_bytes
@@ -173,9 +231,16 @@ class Exchange:
 
     def _work(self, endpoint: Endpoint, raw: bytes, upload: Path | None) -> Steps[tuple[bytes, str] | Download]:
         """Parse, handle, encode: in a worker thread. Raises what the handler raises."""
+        call = self._call(endpoint, raw, upload)
+        result = endpoint.handler(call)
+        if isinstance(result, GeneratorType):
+            result = yield from result
+        return self._encoded(endpoint, call, result)
+
+    def _call(self, endpoint: Endpoint, raw: bytes, upload: Path | None) -> Call[Any, Any]:
         content_type, accept = self.request.content_type, self.request.accept
         media_type = content_type.split(";")[0].strip().lower()
-        call: Call[Any, Any] = Call(
+        return Call(
             db=self.front.db,
             metrics=self.front.metrics,
             table=self.front.table,
@@ -187,10 +252,9 @@ class Exchange:
             accept=accept,
             binary=not endpoint.envelope and wire.MSGPACK in accept,
         )
-        result = endpoint.handler(call)
-        if isinstance(result, GeneratorType):
-            result = yield from result
-        if self.request.elapsed_s * 1000 > self.front.settings.slow_ms:
+
+    def _encoded(self, endpoint: Endpoint, call: Call[Any, Any], result: Any) -> tuple[bytes, str] | Download:
+        if endpoint.lane != "loop" and self.request.elapsed_s * 1000 > self.front.settings.slow_ms:
             self.request.note = repr(call.body)
         if isinstance(result, Text):
             return result.content, result.media_type
@@ -252,12 +316,12 @@ class Exchange:
             headers.append((b"retry-after", RETRY_AFTER_S))
         if status == 405:
             headers.append((b"allow", ", ".join(self.front.table.methods(self.request.raw_path)).encode()))
-        await self._whole(status, orjson.dumps(error_answer(known, self.request.elapsed_s)), wire.JSON, headers)
+        shape = OWN_SHAPE if request.endpoint is None else request.endpoint.errors
+        await self._whole(status, orjson.dumps(shape.body(known, self.request.elapsed_s)), wire.JSON, headers)
 
     async def _whole(self, status: int, body: bytes, media_type: str, headers: list[Header] | None = None) -> None:
         await self._start(status, media_type, len(body), headers or [])
-        self.request.sent_bytes = 0 if self.request.method == "HEAD" else len(body)
-        await self._send({"type": "http.response.body", "body": b"" if self.request.method == "HEAD" else body})
+        await self.send(body)
 
     async def _stream(self, download: Download) -> None:
         """Piece by piece; the first is made before the answer starts, so that an early failure is an error answer."""
@@ -272,14 +336,29 @@ class Exchange:
             disposition = f'attachment; filename="{download.file_name}"'.encode()
             await self._start(200, download.media_type, download.nbytes, [(b"content-disposition", disposition)])
             while piece and self.request.method != "HEAD" and not gone.done():
-                await self._send({"type": "http.response.body", "body": piece, "more_body": True})
-                self.request.sent_bytes += len(piece)
+                await self.send(piece, more=True)
                 piece = await self.front.workers.call("long", following)
-            await self._send({"type": "http.response.body", "body": b""})
+            await self.send(b"")
         finally:
             gone.cancel()
             with suppress(ValueError):  # a step still running in its thread, when the server is being stopped
                 pieces.close()
+
+    async def _while_there(self, work: Coroutine[Any, Any, T]) -> T:
+        """What `work` returns, or raises. It is cancelled when the client goes away; raises Gone."""
+        task, gone = asyncio.ensure_future(work), asyncio.ensure_future(self._gone())
+        self.front.waiting.add(task)
+        try:
+            await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+            if task.cancelled():
+                raise Unavailable("the server is stopping", "Try again when it runs, or another one")
+            if not task.done():
+                raise Gone
+            return task.result()
+        finally:
+            self.front.waiting.discard(task)
+            gone.cancel()
+            task.cancel()
 
     async def _gone(self) -> None:
         """Returns when the client has gone away."""
@@ -287,8 +366,7 @@ class Exchange:
             pass
 
     async def _start(self, status: int, media_type: str, nbytes: int | None, headers: list[Header]) -> None:
-        self.request.status = status
         start = [(b"content-type", media_type.encode()), (b"x-request-id", self.request.id.encode()), *headers]
         if nbytes is not None:
             start.append((b"content-length", str(nbytes).encode()))
-        await self._send({"type": "http.response.start", "status": status, "headers": start})
+        await self.begin(status, start)

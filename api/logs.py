@@ -44,7 +44,7 @@ class Logs:
             if not self._lines:
                 asyncio.get_running_loop().call_later(LATE_S, self.flush)
             self._lines.append(self._line(request, elapsed_s))
-        if elapsed_s > self._slow_s and (request.endpoint is None or request.endpoint.lane != "long"):
+        if elapsed_s > self._slow_s and (request.endpoint is None or request.endpoint.lane not in ("long", "loop")):
             fields = {
                 "method": request.method,
                 "path": request.raw_path,

@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 import vsearch
 from vsearch.database import Database
 
+from .cache_metrics import cache_families
 from .memory import private_bytes
 
 BUCKETS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
@@ -104,3 +105,4 @@ class _Sizes:
         version = GaugeMetricFamily("vsearch_version_info", "Version.", labels=("version",))
         version.add_metric((vsearch.__version__,), 1)
         yield from (points, segments, memory, version)
+        yield from cache_families(stats["caches"])

@@ -11,7 +11,6 @@ import vsearch
 from vsearch import wire
 
 from .endpoint import Endpoint, Table
-from .errors import ErrorAnswer
 
 REF: Final = "#/components/schemas/{model}"
 DESCRIPTION: Final = """The routes under /collections, /aliases and /snapshots are those of Qdrant's REST interface, so
@@ -21,7 +20,7 @@ PROBLEMS: Final = {
     "400": "The request is wrong: a value, a filter, a dimension, a limit.",
     "401": "No API key, or a wrong one.",
     "403": "The API key may only read.",
-    "404": "No such collection, point, alias or snapshot.",
+    "404": "No such collection, cache, point, alias or snapshot.",
     "409": "The name or the id is taken.",
     "413": "The body is too large.",
     "415": "The body is of a type that is not read here.",
@@ -63,8 +62,8 @@ class _Schemas:
             for model in (endpoint.body, endpoint.params):
                 if model is not None:
                     wanted[model, "validation"] = TypeAdapter(model)
-            wanted[endpoint.answer, "serialization"] = TypeAdapter(endpoint.answer)
-        wanted[ErrorAnswer, "serialization"] = TypeAdapter(ErrorAnswer)
+            for model in (endpoint.answer, endpoint.errors.model):
+                wanted[model, "serialization"] = TypeAdapter(model)
         inputs = [(key, key[1], adapter.core_schema) for key, adapter in wanted.items()]
         self._of, definitions = GenerateJsonSchema(ref_template=REF).generate_definitions(inputs)
         self.components: dict[str, Any] = {str(name): schema for name, schema in definitions.items()}
@@ -81,7 +80,7 @@ class _Schemas:
 
 def _operation(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
     problems = {status: text for status, text in PROBLEMS.items() if _may(endpoint, status)}
-    error = schemas.of(ErrorAnswer, "serialization")
+    error = schemas.of(endpoint.errors.model, "serialization")
     answers = {
         status: {"description": text, "content": {wire.JSON: {"schema": error}}} for status, text in problems.items()
     }

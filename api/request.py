@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any
 
 from .endpoint import Endpoint
@@ -12,15 +12,15 @@ Scope = MutableMapping[str, Any]
 
 
 class Request:
-    """`id`: the client's, or one of ours. `names`: the steps of the path that stand for names. `note`: what was asked,
-    for the log of slow requests."""
+    """`headers`: by name in small letters. `id`: the client's, or one of ours. `names`: the steps of the path that
+    stand for names. `note`: what was asked, for the log of slow requests."""
 
     def __init__(self, scope: Scope) -> None:
         self.started_s = time.perf_counter()
         self.method: str = scope["method"]
         self.raw_path: str = scope["raw_path"].split(b"?")[0].decode("ascii", "replace")  # percent-encoded
         self.query: bytes = scope["query_string"]
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.headers = _headers(scope["headers"])
         self.client: tuple[str, int] | None = scope.get("client")
         self.id = ""
         self.endpoint: Endpoint | None = None
@@ -57,3 +57,15 @@ class Request:
     @property
     def elapsed_s(self) -> float:
         return time.perf_counter() - self.started_s
+
+
+def _headers(given: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Repeated headers joined to one list, which is what they mean (RFC 9110 section 5.3; cookies: RFC 9113, 8.2.3)."""
+    pairs = list(given)
+    headers = dict(pairs)
+    if len(headers) < len(pairs):
+        headers = {}
+        for name, value in pairs:
+            known = headers.get(name)
+            headers[name] = value if known is None else known + (b"; " if name == b"cookie" else b", ") + value
+    return headers

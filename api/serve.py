@@ -15,19 +15,20 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
 
 import vsearch
-from vsearch.database import Database
 from vsearch.errors import InvalidArgument
 from vsearch.storage.files import sweep_spools
 
 from .app import create_app
+from .front import Front
 from .logs import to_stderr
 from .settings import MAX_CONNECTIONS, STOP_S, Settings
+from .warm import load_kernels
 
 log = logging.getLogger("vsearch.server")
 
@@ -48,8 +49,8 @@ def run(settings: Settings, ready: Callable[[str], None]) -> None:
         url = f"{scheme}://{host}:{listener.getsockname()[1]}"
         app = create_app(db, settings)
         try:
-            server = _Server(_config(app, settings), lambda: ready(url))
-            threading.Thread(target=_load_kernels, args=(db,), name="vsearch-warm", daemon=True).start()
+            server = _Server(_config(app, settings), app, lambda: ready(url))
+            threading.Thread(target=load_kernels, args=(db,), name="vsearch-warm", daemon=True).start()
             server.run(sockets=[listener])
         finally:
             app.workers.close()
@@ -90,14 +91,20 @@ def _listen(settings: Settings) -> socket.socket:
 class _Server(uvicorn.Server):
     """uvicorn's server, which tells when it is ready and ends with exit code 0 when it is told to stop."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, app: Front, ready: Callable[[], None]) -> None:
         super().__init__(config)
+        self._app = app
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.stop_waiting()
+        await super().shutdown(sockets)
+        await self._app.close()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -114,12 +121,3 @@ class _Server(uvicorn.Server):
         finally:
             for number in signals:
                 loop.remove_signal_handler(number)
-
-
-def _load_kernels(db: Database) -> None:
-    """One search in each collection that has points, for as far as that goes."""
-    with suppress(vsearch.VSearchError):
-        for docs in map(db.collection, db.collections()):
-            for point in docs.scroll(limit=1, with_payload=False, with_vectors=True):
-                for field, vector in (point.vectors or {}).items():
-                    docs.search(vector, field, limit=1)

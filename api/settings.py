@@ -10,6 +10,8 @@ from typing import Final, Literal
 from vsearch.errors import InvalidArgument
 from vsearch.types import Durability
 
+from .openai.settings import UpstreamSettings
+
 LogFormat = Literal["text", "json"]
 
 MAX_BODY_BYTES: Final = 32 << 20  # one JSON body: parsing it holds Python's global lock for some tenths of a second
@@ -25,7 +27,8 @@ MIN_KEY_LENGTH: Final = 8  # a key that can be guessed protects nothing
 class Settings:
     """`directory`: the database. `port`: 0 takes a free one. `api_key` may read and write, `read_only_api_key` only
     read; an address other than loopback demands a key. `tls_cert`, `tls_key`: PEM files. `slow_ms`: requests that take
-    longer are logged as slow. `memory_bytes`: above it writes are refused until memory is free again.
+    longer are logged as slow. `memory_bytes`: above it writes are refused until memory is free again. `openai`: the
+    upstream of the OpenAI-compatible front; without it there is none.
 
     Raises InvalidArgument.
     """
@@ -45,6 +48,7 @@ class Settings:
     traces: bool = False
     max_body_bytes: int = MAX_BODY_BYTES
     max_upload_bytes: int | None = None
+    openai: UpstreamSettings | None = None
 
     def __post_init__(self) -> None:
         keys = [key for key in (self.api_key, self.read_only_api_key) if key is not None]

@@ -10,6 +10,7 @@ NAMES = {
     "embedded": "load, search, reopen and memory beside hnswlib and faiss",
     "binary": "one-bit codes beside faiss's RaBitQ and our graph",
     "sparse": "learned-sparse vectors beside Seismic, full text beside bm25s and tantivy",
+    "cache": "the semantic cache beside GPTCache: speed, wrong answers, look-alikes, load",
     "rest": "the server beside the embedded database, and loading beside Qdrant's engines",
     "crash": "kill -9 in a loop, then check",
 }

@@ -26,8 +26,8 @@ def wordnet(folder: Path, rows: int | None = None) -> Wordnet:
     """The WordNet definitions; with `rows`, the first of them and truth computed anew."""
     folder = folder / "wordnet"
     scale = json.loads((folder / "dense.json").read_text())
-    docs = _unit(np.load(folder / "dense_i8.npy")[:rows], scale["scale"])
-    queries = _unit(np.load(folder / "queries_dense_i8.npy"), scale["queries_scale"])
+    docs = unit_vectors(np.load(folder / "dense_i8.npy")[:rows], scale["scale"])
+    queries = unit_vectors(np.load(folder / "queries_dense_i8.npy"), scale["queries_scale"])
     truth = np.load(folder / "dense_top100.npy").astype(np.int64)
     if rows is not None:
         queries = queries[:500]
@@ -42,6 +42,7 @@ def recall(found: NDArray[np.int64], truth: NDArray[np.int64], k: int = 10) -> f
     return float(np.mean(hits)) / k
 
 
-def _unit(codes: NDArray[np.int8], scale: float) -> NDArray[np.float32]:
+def unit_vectors(codes: NDArray[np.int8], scale: float) -> NDArray[np.float32]:
+    """float32 [n, d] of unit length, of components in units of `scale`."""
     vectors = codes.astype(np.float32) * np.float32(scale)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

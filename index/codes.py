@@ -58,7 +58,7 @@ def encode(
     mean = np.zeros(d, dtype=np.float32)
     if squared and n:
         mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
-    codes = _aligned_rows(n, stride(d))
+    codes = aligned_rows(n, stride(d))
     scales = np.empty((n, 2), dtype=np.float32)
 
     def some(first: int, last: int) -> None:
@@ -71,7 +71,7 @@ def encode(
     return codes, scales, mean
 
 
-def _aligned_rows(n: int, width: int) -> NDArray[np.uint8]:
+def aligned_rows(n: int, width: int) -> NDArray[np.uint8]:
     """uint8 [n, width] that starts at a cache line, so that no row touches one line more than it must."""
     memory = np.empty(n * width + BLOCK, dtype=np.uint8)
     start = -memory.ctypes.data % BLOCK

@@ -54,7 +54,7 @@ MAX_BATCH: Final = 4096  # enough for every thread; bounds the memory of proposa
 MAX_LEVEL: Final = 30
 SEED: Final = 0x5EED
 
-_UNUSED: Final = np.int64(np.iinfo(np.int64).max)  # a place for a proposal that was not made; sorts last
+UNUSED: Final = np.int64(np.iinfo(np.int64).max)  # a place for a proposal that was not made; sorts last
 _LOW: Final = 0xFFFFFFFF
 
 
@@ -77,7 +77,7 @@ class Builder:
         generator = np.random.default_rng(SEED)
         single = np.ones(n, bool)
         single[twins[twins >= 0]] = False
-        levels = np.minimum(-np.log(1.0 - generator.random(n)) / math.log(m), MAX_LEVEL).astype(np.uint8)
+        levels = draw_levels(generator, n, m)
         levels[~single] = 0
         order = generator.permutation(n)
         order = order[single[order]]
@@ -123,7 +123,7 @@ class Builder:
         graph, m = self.graph, self.graph.links.shape[1]
         counts = self.levels[batch].astype(np.int64) + 1
         slots = (np.cumsum(counts) - counts) * m
-        proposals = np.full(int(counts.sum()) * m, _UNUSED, np.int64)
+        proposals = np.full(int(counts.sum()) * m, UNUSED, np.int64)
 
         def connect(first: int, last: int) -> None:
             with self._pool.take() as scratch:
@@ -135,7 +135,7 @@ class Builder:
         run_ranges(connect, len(batch), self._threads)
 
         proposals.sort()
-        proposals = proposals[: np.searchsorted(proposals, _UNUSED)]
+        proposals = proposals[: np.searchsorted(proposals, UNUSED)]
         proposers = np.repeat(batch, counts)[(proposals & _LOW) // m]
         targets = proposals >> 32
         groups = np.append(np.flatnonzero(np.diff(targets, prepend=-1)), len(targets))
@@ -150,24 +150,30 @@ class Builder:
         run_ranges(accept, len(groups) - 1, self._threads, min_chunk=64)
 
 
+def draw_levels(generator: np.random.Generator, n: int, m: int) -> NDArray[np.uint8]:
+    """The highest level of each of n nodes, of which one in m reaches each further one; uint8 [n]."""
+    return np.minimum(-np.log(1.0 - generator.random(n)) / math.log(m), MAX_LEVEL).astype(np.uint8)
+
+
 @kernel
-def _select(
+def select(
     graph: Graph,
     squared: bool,
     keys: IntArray,
     count: Int,
+    kept: Int,
     least: Int,
     most: Int,
     chosen: IntArray,
     code: NDArray[np.int8],
-) -> int:
-    """Choose from the candidates keys[:count], sorted, which are used up; how many are in `chosen`.
+) -> Int:
+    """Choose from the candidates keys[:count], sorted, which are used up; how many are then in `chosen`.
 
-    At most `most`; if the heuristic finds fewer than `least`, the closest of the others are taken too.
+    The first `kept` of these were chosen before. At most `most`; if the heuristic finds fewer than `least`, the closest
+    of the others are taken too.
     """
     codes, scales = graph.codes, graph.scales
     stride, blocks = codes.shape[1], codes.shape[1] >> 6
-    kept = 0
     for i in range(count):
         if kept == most:
             break
@@ -183,11 +189,11 @@ def _select(
         if good:
             chosen[kept] = candidate
             kept += 1
-            keys[i] = _UNUSED
+            keys[i] = UNUSED
     for i in range(count):
         if kept >= least:
             break
-        if keys[i] != _UNUSED:
+        if keys[i] != UNUSED:
             chosen[kept] = node_of(keys[i])
             kept += 1
     return kept
@@ -223,9 +229,9 @@ def _connect(
         key = key_of(graph.codes, graph.scales, entry[0], code, factors)
         key = descend(graph, code, factors, key, entry[1], top, scratch.tally)
         for level in range(top, -1, -1):
-            found, _ = beam(graph, code, factors, key, level, ef, ef + 1, _UNUSED, ALL, ALONE, scratch)
+            found, _ = beam(graph, code, factors, key, level, ef, ef + 1, UNUSED, ALL, ALONE, scratch)
             key = scratch.keys[0] & ~np.int64(3)
-            kept = _select(graph, squared, scratch.keys, found, m // 2, m, chosen, other_code)
+            kept = select(graph, squared, scratch.keys, found, np.int64(0), m // 2, m, chosen, other_code)
             for j in range(kept):
                 target = chosen[j]
                 if level == 0:
@@ -252,34 +258,53 @@ def _accept(
     scratch: Scratch,
 ) -> None:
     """Give the rows of links in groups [first, last) their proposed links; a group is one row's proposals."""
-    n, keys = np.int64(graph.links0.shape[0]), scratch.keys
-    code = scratch.code
+    n = np.int64(graph.links0.shape[0])
     chosen, other_code = np.empty(graph.links0.shape[1], np.int64), np.empty_like(scratch.code)
     for g in range(first, last):
         row, start, stop = targets[groups[g]], groups[g], groups[g + 1]
         node = row if row < n else np.int64(owners[row - n])
         own = links0[row] if row < n else links[row - n]
-        width = own.shape[0]
-        degree = 0
-        while degree < width and own[degree] >= 0:
-            degree += 1
-        if degree + stop - start <= width:
-            for j in range(start, stop):
-                own[degree + j - start] = proposers[j]
-            continue
-        factors = row_as_query(graph.codes, graph.scales, node, squared, code)
-        count = degree + stop - start
-        for j in range(count):
-            other = np.int64(own[j]) if j < degree else proposers[start + j - degree]
-            key = key_of(graph.codes, graph.scales, other, code, factors)
-            z = j
-            while z > 0 and keys[z - 1] > key:
-                keys[z] = keys[z - 1]
-                z -= 1
-            keys[z] = key
-        kept = _select(graph, squared, keys, count, np.int64(0), width, chosen, other_code)
-        for j in range(width):
-            own[j] = chosen[j] if j < kept else -1
+        link_back(graph, squared, node, own, proposers, start, stop, chosen, other_code, scratch)
+
+
+@kernel
+def link_back(
+    graph: Graph,
+    squared: bool,
+    node: Int,
+    own: NDArray[np.int32],
+    proposers: IntArray,
+    start: Int,
+    stop: Int,
+    chosen: IntArray,
+    other_code: NDArray[np.int8],
+    scratch: Scratch,
+) -> None:
+    """Add proposers[start:stop] to the links `own` of a node; where they have no room, it chooses anew among all.
+
+    chosen [2 m] and other_code [stride] are working memory.
+    """
+    keys, code, width = scratch.keys, scratch.code, own.shape[0]
+    degree = 0
+    while degree < width and own[degree] >= 0:
+        degree += 1
+    if degree + stop - start <= width:
+        for j in range(start, stop):
+            own[degree + j - start] = proposers[j]
+        return
+    factors = row_as_query(graph.codes, graph.scales, node, squared, code)
+    count = degree + stop - start
+    for j in range(count):
+        other = np.int64(own[j]) if j < degree else proposers[start + j - degree]
+        key = key_of(graph.codes, graph.scales, other, code, factors)
+        z = j
+        while z > 0 and keys[z - 1] > key:
+            keys[z] = keys[z - 1]
+            z -= 1
+        keys[z] = key
+    kept = select(graph, squared, keys, count, np.int64(0), np.int64(0), width, chosen, other_code)
+    for j in range(width):
+        own[j] = chosen[j] if j < kept else -1
 
 
 @kernel
@@ -322,7 +347,7 @@ def _adopt(
         factors = row_as_query(graph.codes, graph.scales, node, squared, code)
         key = key_of(graph.codes, graph.scales, entry[0], code, factors)
         key = descend(graph, code, factors, key, entry[1], 0, scratch.tally)
-        found, _ = beam(graph, code, factors, key, 0, ef, ef + 1, _UNUSED, ALL, ALONE, scratch)
+        found, _ = beam(graph, code, factors, key, 0, ef, ef + 1, UNUSED, ALL, ALONE, scratch)
         for j in range(found):
             parent = node_of(scratch.keys[j])
             if reached[parent] and links0[parent, width - 1] < 0:

@@ -101,7 +101,7 @@ def _fetch_code(codes: NDArray[np.uint8], scales: FloatArray, node: Int) -> None
 
 
 @kernel
-def _first_link(starts: NDArray[np.int32], node: Int, level: Int, width: Int) -> Int:
+def first_link(starts: NDArray[np.int32], node: Int, level: Int, width: Int) -> Int:
     """The position of a node's first link on a level, in the flattened `links0` or `links`."""
     return np.int64(node) * width if level == 0 else (np.int64(starts[node]) + level - 1) * width
 
@@ -117,7 +117,7 @@ def descend(
         before: Int = -1
         while key != before:
             before = key
-            first = _first_link(starts, node_of(key), here, width)
+            first = first_link(starts, node_of(key), here, width)
             for j in range(first, first + width):
                 if links[j] >= 0:
                     _fetch_code(codes, scales, np.int64(links[j]))
@@ -127,6 +127,16 @@ def descend(
                 key = min(key, key_of(codes, scales, np.int64(links[j]), code, factors))
                 tally[DISTANCES] += 1
     return key
+
+
+@kernel
+def new_mark(visited: NDArray[np.uint8], tally: IntArray) -> np.uint8:
+    """What marks the nodes visited from now on; no node bears it yet."""
+    if tally[EPOCH] == 255:
+        visited[:] = 0
+        tally[EPOCH] = 0
+    tally[EPOCH] += 1
+    return np.uint8(tally[EPOCH])
 
 
 @kernel
@@ -154,20 +164,16 @@ def beam(
     width = graph.links0.shape[1] if level == 0 else graph.links.shape[1]
     stride, blocks = codes.shape[1], codes.shape[1] >> 6
     filtered = live.shape[0] > 0
-    if tally[EPOCH] == 255:
-        visited[:] = 0
-        tally[EPOCH] = 0
-    tally[EPOCH] += 1
-    epoch = np.uint8(tally[EPOCH])
+    epoch = new_mark(visited, tally)
     keys[0] = key
     visited[node_of(key)] = epoch
     alive: Int = 1
-    if filtered and not _any_live(live, twins, node_of(key)):
+    if filtered and not any_live(live, twins, node_of(key)):
         keys[0] |= DEAD
         alive = 0
     found, at, hops, distances = 1, 0, 0, 0
     while at < found and hops < budget:
-        first = _first_link(starts, node_of(keys[at]), level, width)
+        first = first_link(starts, node_of(keys[at]), level, width)
         keys[at] |= DONE
         n = 0
         for j in range(first, first + width):
@@ -188,13 +194,13 @@ def beam(
             key = pack(decoded(dot, scales[node, 0], scales[node, 1], factors), node)
             if (alive == ef or found == room) and key > keys[found - 1]:
                 continue
-            first = _first_link(starts, node, level, width)
+            first = first_link(starts, node, level, width)
             for z in range(first, first + width, 16):
                 prefetch(links, z)
             if found == room:
                 found -= 1
                 alive -= 1 - ((keys[found] & DEAD) >> 1)
-            if filtered and not _any_live(live, twins, node):
+            if filtered and not any_live(live, twins, node):
                 key |= DEAD
             else:
                 alive += 1
@@ -219,7 +225,7 @@ def beam(
 
 
 @kernel
-def _any_live(live: Bitset, twins: NDArray[np.int32], node: Int) -> bool:
+def any_live(live: Bitset, twins: NDArray[np.int32], node: Int) -> bool:
     """Whether a node, or a row with the same vector, is live."""
     while node >= 0:
         if has_bit(live, node):
@@ -273,34 +279,65 @@ def search_rows(
     `width` rows are compared again, with vectors, flat, float32 or the bits of float16; without `rescore` the distances
     of the codes are returned.
     """
-    d, k = queries.shape[1], ordinals.shape[1]
-    keys, rows, code = scratch.keys, scratch.rows, scratch.code
-    line = 64 // vectors.itemsize
+    k, keys = ordinals.shape[1], scratch.keys
     scratch.tally[:EPOCH] = 0
     for q in range(first, last):
-        factors = encode_query(queries[q], mean, squared, code)
-        key = key_of(graph.codes, graph.scales, entry[0], code, factors)
-        key = descend(graph, code, factors, key, entry[1], 0, scratch.tally)
-        found, ended = beam(graph, code, factors, key, 0, ef, room, budget, live, twins, scratch)
-        count = _collect(found, width, live, twins, scratch)
-        if not ended or count < needed:
+        count, sure = search_row(
+            graph, twins, entry[0], entry[1], mean, vectors, squared, queries, q, ef, room, width, rescore, budget,
+            live, scratch,
+        )  # fmt: skip
+        if not sure or count < needed:
             ordinals[q, 0] = UNSURE
             scratch.tally[UNCERTAIN] += 1
             continue
-        for j in range(count):
-            key = rows[j]
-            if rescore:
-                soon = node_of(np.int64(rows[min(j + 3, count - 1)])) * d
-                for z in range(soon, soon + d, line):
-                    prefetch(vectors, z)
-                node = node_of(key)
-                key = pack(exact_distance(vectors, node * d, queries, q * d, d, squared), node)
-            z = j
-            while z > 0 and keys[z - 1] > key:
-                keys[z] = keys[z - 1]
-                z -= 1
-            keys[z] = key
-        scratch.tally[RESCORED] += count if rescore else 0
         for j in range(k):
             ordinals[q, j] = node_of(keys[j]) if j < count else -1
             distances[q, j] = distance_of(keys[j]) if j < count else np.inf
+
+
+@kernel
+def search_row(
+    graph: Graph,
+    twins: NDArray[np.int32],
+    entry: Int,
+    top: Int,
+    mean: FloatArray,
+    vectors: NDArray[Any],
+    squared: bool,
+    queries: FloatArray,
+    q: Int,
+    ef: Int,
+    room: Int,
+    width: Int,
+    rescore: bool,
+    budget: Int,
+    live: Bitset,
+    scratch: Scratch,
+) -> tuple[Int, bool]:
+    """One search of `search_rows`, from the node `entry` on level `top`: the rows found are then scratch.keys[:count].
+
+    Returns count, and whether it ended before it had expanded `budget` nodes.
+    """
+    d = queries.shape[1]
+    keys, rows, code = scratch.keys, scratch.rows, scratch.code
+    line = 64 // vectors.itemsize
+    factors = encode_query(queries[q], mean, squared, code)
+    key = key_of(graph.codes, graph.scales, entry, code, factors)
+    key = descend(graph, code, factors, key, top, 0, scratch.tally)
+    found, ended = beam(graph, code, factors, key, 0, ef, room, budget, live, twins, scratch)
+    count = _collect(found, width, live, twins, scratch)
+    for j in range(count if ended else 0):
+        key = rows[j]
+        if rescore:
+            soon = node_of(np.int64(rows[min(j + 3, count - 1)])) * d
+            for z in range(soon, soon + d, line):
+                prefetch(vectors, z)
+            node = node_of(key)
+            key = pack(exact_distance(vectors, node * d, queries, q * d, d, squared), node)
+        z = j
+        while z > 0 and keys[z - 1] > key:
+            keys[z] = keys[z - 1]
+            z -= 1
+        keys[z] = key
+    scratch.tally[RESCORED] += count if rescore and ended else 0
+    return count, ended

@@ -29,9 +29,16 @@ class Pool(Generic[Scratch]):
     @contextmanager
     def take(self) -> Iterator[Scratch]:
         """Lend a scratch object, the one used last first: its memory is the likeliest to be cached."""
-        try:
-            scratch = self._idle.pop()
-        except IndexError:
-            scratch = self._make()
+        scratch = self.borrow()
         yield scratch
-        self._idle.append(scratch)  # not reached after an error, which may have left it half written
+        self.give_back(scratch)  # not reached after an error, which may have left it half written
+
+    def borrow(self) -> Scratch:
+        """As `take` where every microsecond counts: to be given back unless there was an error."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._make()
+
+    def give_back(self, scratch: Scratch) -> None:
+        self._idle.append(scratch)

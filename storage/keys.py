@@ -4,6 +4,8 @@
     id           0x01, u64 big-endian                an integer id
                  0x02, UTF-8                         a string id; UTF-8 sorts by code point, as Python strings do
     pid          u64 big-endian
+    entry        u64 big-endian                      an entry of a cache; caches have numbers as collections have
+    source       an id's key, cache, entry           the point that an entry was made from
 
 So the ids of a collection come in order, integers before strings, and its pids in the order of writing.
 """
@@ -23,6 +25,7 @@ _INTEGER: Final = struct.Struct(">BQ")
 _INTEGER_TAG: Final = 1
 _STRING_TAG: Final = b"\x02"
 _PREFIX_BYTES: Final = 4
+_PID_BITS: Final = 40  # of a version: a trillion writes, and 16 million collections, stay within u64
 
 
 def prefix(collection: int) -> bytes:
@@ -35,6 +38,21 @@ def prefix_end(collection: int) -> bytes:
     if collection == 0xFFFFFFFF:
         return b"\xff" * 16  # a pid key is at most twelve such bytes, and an id begins with 0x01 or 0x02
     return _COLLECTION.pack(collection + 1)
+
+
+def version_of(collection: int, pid: int) -> int:
+    """What stands for a collection after the write of a pid."""
+    return (collection << _PID_BITS) | pid
+
+
+def written_by(version: int, collection: int, pid: int) -> bool:
+    """Whether the write of a pid in a collection was done at a version."""
+    return version >> _PID_BITS == collection and 0 < pid <= version & ((1 << _PID_BITS) - 1)
+
+
+def number_of(key: bytes) -> int:
+    """The number of the collection, or the cache, that a key is of."""
+    return int.from_bytes(key[:_PREFIX_BYTES], "big")
 
 
 def encode_id(point_id: PointId) -> bytes:
@@ -82,6 +100,19 @@ def pid_of(key: bytes) -> int:
     if len(key) != _COLLECTION_PID.size:
         raise Corruption(f"stored key {key[:64]!r} is not a collection and a pid")
     return int.from_bytes(key[_PREFIX_BYTES:], "big")
+
+
+def source_key(point: bytes, cache: int, entry: int) -> bytes:
+    """The key that says that an entry was made from a point; `point`: the point's key in the family `ids`."""
+    return point + _COLLECTION_PID.pack(cache, entry)
+
+
+def source_of(key: bytes) -> tuple[bytes, int, int]:
+    """The point's key, the cache and the entry of such a key. Raises Corruption for a key that is too short."""
+    at = len(key) - _COLLECTION_PID.size
+    if at <= _PREFIX_BYTES:
+        raise Corruption(f"stored key {key[:64]!r} names no source of a cached answer")
+    return key[:at], *_COLLECTION_PID.unpack(key[at:])
 
 
 def pid_value(pid: int) -> bytes:

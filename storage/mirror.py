@@ -12,6 +12,8 @@ seen to lose rows. So a secondary is used only as far as it can be trusted:
 2. A new one is opened, with a new copy, whenever files came or went or the manifest grew. The same folder is opened in
    the strict mode as well, which fails for a missing or damaged table, and both must have the same live tables.
 3. Either counts only if files and manifest are the same before and after: nothing that was read can be out of date.
+
+A database that no newer release has written to yet lacks the families that came later; they are `absent`.
 """
 
 from __future__ import annotations
@@ -64,6 +66,7 @@ class Mirror:
     def __init__(self, path: Path, families: Mapping[str, Options]) -> None:
         self._path = path.resolve()
         self._families = families
+        self.absent: frozenset[str] = frozenset()  # families that the secondary lacks
         self._state: _State | None = None  # in which the secondary was opened
         root = Path(tempfile.mkdtemp(prefix="vsearch-reader-"))
         self.remove = weakref.finalize(self, shutil.rmtree, root, True)  # also when the process ends without a close
@@ -118,14 +121,18 @@ class Mirror:
             (self.folder / name).unlink()
         for name in filter(_copied, os.listdir(self._path)):
             shutil.copyfile(self._path / name, self.folder / name)
+        self.absent = frozenset(tuning.LATER_FAMILIES).difference(Rdict.list_cf(str(self.folder)))
         access = AccessType.secondary(str(self._diary))
-        return Rdict(str(self.folder), tuning.database_options(True), dict(self._families), access)
+        return Rdict(str(self.folder), tuning.database_options(True), self._present(), access)
 
     def _strictly_live(self) -> frozenset[str]:
         options = tuning.database_options(True)
         options.set_wal_dir(str(self._no_log))
         access = AccessType.read_only(False)
-        return _live(Rdict(str(self.folder), options, dict(self._families), access))
+        return _live(Rdict(str(self.folder), options, self._present(), access))
+
+    def _present(self) -> dict[str, Options]:
+        return {family: options for family, options in self._families.items() if family not in self.absent}
 
 
 def _live(db: Rdict) -> frozenset[str]:

@@ -41,9 +41,36 @@ from .calls import Calls, refusal, translate
 from .cursor import Cursor, rows_of
 from .mirror import Mirror, belongs, size_of
 from .snapshot import Snapshot
-from .tuning import FAMILIES, IDS, MANIFEST, POINTS, TOMBSTONES, UNSEALED
+from .tuning import (
+    CACHE_ANSWERS,
+    CACHE_ENTRIES,
+    CACHE_FAMILIES,
+    CACHE_LEARNED,
+    CACHE_SOURCES,
+    FAMILIES,
+    IDS,
+    MANIFEST,
+    POINTS,
+    TOMBSTONES,
+    UNSEALED,
+)
 
-__all__ = ["COLLECTION_FAMILIES", "FAMILIES", "IDS", "MANIFEST", "POINTS", "TOMBSTONES", "UNSEALED", "Batch", "Engine"]
+__all__ = [
+    "CACHE_ANSWERS",
+    "CACHE_ENTRIES",
+    "CACHE_FAMILIES",
+    "CACHE_LEARNED",
+    "CACHE_SOURCES",
+    "COLLECTION_FAMILIES",
+    "FAMILIES",
+    "IDS",
+    "MANIFEST",
+    "POINTS",
+    "TOMBSTONES",
+    "UNSEALED",
+    "Batch",
+    "Engine",
+]
 
 COLLECTION_FAMILIES: Final = (IDS, POINTS, UNSEALED, TOMBSTONES)  # whose keys begin with a collection's number
 
@@ -83,6 +110,11 @@ class Batch:
     def delete_collection(self, number: int) -> None:
         """Removes every key of a collection; its manifest is not among them."""
         for family in COLLECTION_FAMILIES:
+            self.delete_range(family, keys.prefix(number), keys.prefix_end(number))
+
+    def delete_cache(self, number: int) -> None:
+        """Removes every entry of a cache; what names their sources is the caller's to remove."""
+        for family in (CACHE_ENTRIES, CACHE_ANSWERS, CACHE_LEARNED):
             self.delete_range(family, keys.prefix(number), keys.prefix_end(number))
 
     def __len__(self) -> int:
@@ -165,8 +197,10 @@ class Engine:
 
     def _attach(self, db: Rdict) -> None:
         self._db = db
-        self._families.update((family, db.get_column_family(family)) for family in FAMILIES)
-        self._handles.update((family, db.get_column_family_handle(family)) for family in FAMILIES)
+        absent = self._mirror.absent if self._mirror is not None else ()
+        names = {family: tuning.EMPTY if family in absent else family for family in FAMILIES}
+        self._families.update((family, db.get_column_family(name)) for family, name in names.items())
+        self._handles.update((family, db.get_column_family_handle(name)) for family, name in names.items())
 
     def batch(self) -> Batch:
         """A new, empty batch."""

@@ -11,7 +11,14 @@ POINTS: Final = "points"  # collection, pid -> id, payload, expiry
 UNSEALED: Final = "unsealed"  # collection, pid -> vectors, until a sealed segment has them
 TOMBSTONES: Final = "tombstones"  # collection, pid of a deleted or replaced point, until compaction drops its row
 MANIFEST: Final = "manifest"  # schemas, live segments, counters
-FAMILIES: Final = (IDS, POINTS, UNSEALED, TOMBSTONES, MANIFEST)
+CACHE_ENTRIES: Final = "cache_entries"  # cache, entry -> what a lookup needs of it, with its vector
+CACHE_ANSWERS: Final = "cache_answers"  # cache, entry -> prompt and response
+CACHE_LEARNED: Final = "cache_learned"  # cache, entry -> observations of it
+CACHE_SOURCES: Final = "cache_sources"  # collection, id, cache, entry: the entry was made from the point
+CACHE_FAMILIES: Final = (CACHE_ENTRIES, CACHE_ANSWERS, CACHE_LEARNED, CACHE_SOURCES)
+FAMILIES: Final = (IDS, POINTS, UNSEALED, TOMBSTONES, MANIFEST, *CACHE_FAMILIES)
+LATER_FAMILIES: Final = CACHE_FAMILIES  # which a database lacks until this release or a newer one writes to it
+EMPTY: Final = "default"  # a family that every RocksDB has and nothing is put into: readers see it for an absent one
 
 WAL_BYTES: Final = 128 << 20  # the log is replayed at open; this much takes about a second
 WRITE_BUFFERS_BYTES: Final = 64 << 20  # memory of all families together before one is flushed
@@ -47,7 +54,8 @@ def family_options(family: str, cache: Cache) -> Options:
     ids: point lookups, often of ids that do not exist, so a bloom filter. points: lookups of pids that do exist, one
     for every hit of a search, so a filter only where it helps a hit, and LZ4, which costs less than the reading it
     saves. unsealed: vectors, which do not compress and are soon deleted by range; in a large buffer most die in memory.
-    tombstones and manifest: small and scanned whole.
+    tombstones and manifest: small and scanned whole. cache_answers: looked up for every hit, like points; the other
+    families of caches are scanned whole when a cache is opened.
     """
     table = BlockBasedOptions()
     table.set_block_cache(cache)
@@ -59,9 +67,9 @@ def family_options(family: str, cache: Cache) -> Options:
     # Slowing a writer down happens inside a call that holds Python's global lock: start late, as flushes catch up.
     options.set_level_zero_slowdown_writes_trigger(40)
     options.set_level_zero_stop_writes_trigger(64)
-    if family in (IDS, POINTS):
+    if family in (IDS, POINTS, CACHE_ANSWERS):
         table.set_bloom_filter(10, False)  # 10 bits a key: 1 % false positives
-    if family == POINTS:
+    if family in (POINTS, CACHE_ANSWERS):
         table.set_block_size(8 << 10)  # some tens of payloads, read and unpacked together
         options.set_optimize_filters_for_hits(True)
     if family == UNSEALED:

@@ -27,4 +27,5 @@ class Awaited:
             return self._finished(self._runner.run(value))
         if inspect.ismethod(value):
             return lambda *args, **kwargs: self._finished(value(*args, **kwargs))
-        return Awaited(self._runner, value) if isinstance(value, vsearch.AsyncCollection) else value
+        kinds = (vsearch.AsyncCollection, vsearch.AsyncCache)
+        return Awaited(self._runner, value) if isinstance(value, kinds) else value

@@ -6,16 +6,18 @@ import itertools
 import multiprocessing
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rocksdict import Cache, Rdict
 from storage_crash import in_fresh_process
 
-from vsearch.errors import DurabilityError, Locked, ReadOnly
-from vsearch.storage import tuning
+from vsearch.errors import Corruption, DurabilityError, Locked, ReadOnly
+from vsearch.storage import stamp, tuning
 from vsearch.storage.mirror import Mirror
-from vsearch.storage.rocks import FAMILIES, POINTS, Engine
+from vsearch.storage.rocks import CACHE_FAMILIES, FAMILIES, POINTS, Engine
 
 LAST = b"\xff" * 8
 
@@ -117,6 +119,50 @@ def test_a_reader_trusts_a_secondary_only_while_the_files_stay_the_same(
     assert snapshot.get(POINTS, b"a") == b"3"  # from the one before
     reader.close()
     writer.close()
+
+
+def make_with(path: Path, families: Sequence[str]) -> None:
+    """A database of these families only, with one row in POINTS or in the first of them."""
+    stamp.write(path)
+    cache = Cache(1 << 20)
+    db = Rdict(
+        str(path), tuning.database_options(False), {name: tuning.family_options(name, cache) for name in families}
+    )
+    db.get_column_family(POINTS if POINTS in families else families[0]).put(b"a", b"1")
+    db.close()
+
+
+def test_a_database_without_the_families_of_caches_is_read_as_if_they_were_empty(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    make_with(path, [family for family in FAMILIES if family not in CACHE_FAMILIES])
+    before = listing(path)
+    reader = Engine.open(path, read_only=True)
+    assert content(reader) == {b"a": b"1"}
+    snapshot = reader.snapshot()
+    for family in CACHE_FAMILIES:
+        assert content(reader, family) == dict(snapshot.scan(family, b"", LAST)) == {}
+        assert reader.get(family, b"a") is snapshot.get(family, b"a") is reader.last_key(family, b"", LAST) is None
+        assert reader.get_many(family, [b"a"] * 20) == [None] * 20
+    reader.refresh()
+    assert listing(path) == before
+    writer = Engine.open(path)  # adds them
+    batch = writer.batch()
+    for family in CACHE_FAMILIES:
+        batch.put(family, b"b", family.encode())
+    writer.commit(batch)
+    reader.refresh()
+    for family in CACHE_FAMILIES:
+        assert content(reader, family) == {b"b": family.encode()}
+    assert content(reader) == {b"a": b"1"}
+    reader.close()
+    writer.close()
+
+
+def test_a_family_that_every_release_had_is_missed(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    make_with(path, [family for family in FAMILIES if family != POINTS])
+    with pytest.raises(Corruption, match="points"):
+        Engine.open(path, read_only=True)
 
 
 def test_a_reader_that_cannot_keep_up_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,9 @@ ONLY_IN = {
     "Stemmer": ("vsearch/analysis.py",),
     **dict.fromkeys(("uvicorn", "pydantic", "orjson", "prometheus_client", "python_multipart"), ("api/",)),
     "opentelemetry": ("api/traces.py",),
-    "httpx": ("vsearch/remote/",),
+    "httpx": ("vsearch/remote/", "vsearch/embedders/", "api/openai/"),
+    "langchain_core": ("vsearch/integrations/langchain.py",),
+    "sentence_transformers": ("vsearch/embedders/local.py",),
     **dict.fromkeys(("typer", "rich"), ("vsearch/cli/", "vsearch/demo.py", "vsearch/__main__.py")),
 }
 HEAVY = (
@@ -49,6 +51,8 @@ DISTRIBUTIONS = {  # where the import has another name
     "prometheus-client": "prometheus_client",
     "python-multipart": "python_multipart",
     "opentelemetry-sdk": "opentelemetry",
+    "langchain-core": "langchain_core",
+    "sentence-transformers": "sentence_transformers",
     "PyStemmer": "Stemmer",
 }
 
@@ -311,7 +315,9 @@ def test_every_module_is_used_by_another() -> None:
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 target = node.value.partition(":")[0]
                 used.add(".".join([*module.package, target[1:]]) if target.startswith(".") else target)
-    entries = {"vsearch.__main__", "vsearch", "vsearch.index", "vsearch.storage", "vsearch.api"}
+    roots = {"vsearch.__main__", "vsearch", "vsearch.index", "vsearch.storage", "vsearch.api"}
+    for_users = {"vsearch.integrations", "vsearch.integrations.langchain", "vsearch.integrations.litellm"}
+    entries = roots | for_users
     assert not {module.name for module in INSTALLED} - used - entries
 
 

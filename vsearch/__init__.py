@@ -15,6 +15,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vsearch.cache.answers import CacheEntry, CacheHit, Computed, Lookup
+from vsearch.cache.policy import CachePolicy
 from vsearch.errors import (
     AlreadyExists,
     Closed,
@@ -41,18 +43,26 @@ from vsearch.hits import FacetValue, Hit, Hits, Page, Point, SnapshotInfo
 from vsearch.types import Dense, Durability, SearchParams, Sparse, Text
 
 if TYPE_CHECKING:
+    from vsearch.cache.cache import Cache
     from vsearch.collection import Collection
     from vsearch.database import Database
     from vsearch.planner import Plan
     from vsearch.remote.asynchronous import AsyncCollection, AsyncDatabase
     from vsearch.remote.blocking import RemoteCollection, RemoteDatabase
+    from vsearch.remote.cache import AsyncCache, RemoteCache
 
 __all__ = [
     "AlreadyExists",
+    "AsyncCache",
     "AsyncCollection",
     "AsyncDatabase",
+    "Cache",
+    "CacheEntry",
+    "CacheHit",
+    "CachePolicy",
     "Closed",
     "Collection",
+    "Computed",
     "Corruption",
     "Database",
     "Dense",
@@ -66,6 +76,7 @@ __all__ = [
     "InvalidFilter",
     "LimitExceeded",
     "Locked",
+    "Lookup",
     "MissingExtra",
     "NotFound",
     "NotSupported",
@@ -74,6 +85,7 @@ __all__ = [
     "Plan",
     "Point",
     "ReadOnly",
+    "RemoteCache",
     "RemoteCollection",
     "RemoteDatabase",
     "ResourceExhausted",
@@ -95,11 +107,14 @@ __all__ = [
 __version__ = "0.1.0"
 
 _LAZY = {
+    "AsyncCache": "vsearch.remote.cache",
     "AsyncCollection": "vsearch.remote.asynchronous",
     "AsyncDatabase": "vsearch.remote.asynchronous",
+    "Cache": "vsearch.cache.cache",
     "Collection": "vsearch.collection",
     "Database": "vsearch.database",
     "Plan": "vsearch.planner",
+    "RemoteCache": "vsearch.remote.cache",
     "RemoteCollection": "vsearch.remote.blocking",
     "RemoteDatabase": "vsearch.remote.blocking",
 }

@@ -20,6 +20,7 @@ from vsearch.filters import parse_filter
 from vsearch.hits import FacetValue, Hits, Page, Point
 from vsearch.points import Expiry
 from vsearch.query import Filter, parse_search
+from vsearch.storage.keys import version_of
 from vsearch.types import MAX_LIMIT, Field, Payload, PointId, Progress, SearchParams
 
 if TYPE_CHECKING:
@@ -52,6 +53,16 @@ class Collection:
     def schema(self) -> dict[str, Field]:
         """The fields by name."""
         return dict(self._state.schema)
+
+    @property
+    def version(self) -> int:
+        """How far the collection has come: it grows with every write of a point.
+
+        Read before searching, it says as of when a cached answer was made (`depends_on` of `Cache.store`). Versions of
+        different collections differ, also of those that had the same name one after the other.
+        """
+        state = self._open()
+        return version_of(state.number, state.view.newest_pid)
 
     def upsert(
         self,

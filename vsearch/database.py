@@ -16,10 +16,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
+from vsearch.aliases import changed as changed_aliases
+from vsearch.aliases import no_collection
 from vsearch.background import Loop
+from vsearch.cache.check import check_caches
+from vsearch.cache.opening import Caching
+from vsearch.cache.sources import Dependents
 from vsearch.check import check_collection
 from vsearch.collection import Collection
-from vsearch.errors import AlreadyExists, Closed, Corruption, InvalidArgument, NotFound, ReadOnly
+from vsearch.errors import AlreadyExists, Closed, Corruption, InvalidArgument, ReadOnly
 from vsearch.hits import SnapshotInfo
 from vsearch.maintenance import Maintenance
 from vsearch.names import check_fields, check_name
@@ -40,7 +45,7 @@ CATCH_UP_ATTEMPTS: Final = 8  # a reader that keeps meeting removed files gives 
 CATCH_UP_PAUSE_S: Final = 0.05
 
 
-class Database:
+class Database(Caching):
     """An open database; a context manager. Safe to use from many threads."""
 
     def __init__(self, path: str | Path, durability: Durability = "sync", read_only: bool = False) -> None:
@@ -61,11 +66,13 @@ class Database:
             opened.callback(self._engine.close)
             self._manifests = manifest.load(self._engine)
             self._aliases = manifest.load_aliases(self._engine)  # replaced whole: it is read without the guard
+            self._dependents = Dependents()
             self._store = SegmentStore(self.path, read_only)
             self._snapshots = Snapshots(self.path, self._engine, self._store)
             if not read_only:
                 self._snapshots.sweep([m.number for m in self._manifests.values()])
                 self._store.sweep({m.number: {e.name: e.files for e in m.segments} for m in self._manifests.values()})
+            self._dependents.load(self._engine)
             opened.pop_all()  # all went well: they stay open until close
         self._seal = Loop("vsearch-seal", lambda: self._work(Maintenance.seal))
         self._reshape = Loop("vsearch-reshape", lambda: self._work(Maintenance.reshape))
@@ -108,29 +115,22 @@ class Database:
     def update_aliases(self, changes: Mapping[str, str | None]) -> None:
         """Let each of these aliases stand for a collection from now on, or for none (None): all at once, or nothing.
 
-        Wherever a collection is asked for by name, an alias will do. Raises NotFound for a missing collection,
-        AlreadyExists for an alias that is the name of one, InvalidArgument for a bad name, ReadOnly.
+        Wherever a collection is asked for by name, an alias will do. Answers made from a collection that an alias no
+        longer stands for leave the caches. Raises NotFound for a missing collection, AlreadyExists for an alias that is
+        the name of one, InvalidArgument for a bad name, ReadOnly.
         """
-        if not isinstance(changes, Mapping):
-            raise InvalidArgument(f"changes is a {type(changes).__name__}", 'Say {"alias": "collection"}')
         with self._guard:
             self._writable()
-            batch, aliases = self._engine.batch(), dict(self._aliases)
-            for alias, name in changes.items():
-                check_name("alias", alias)
-                if name is None:
-                    aliases.pop(alias, None)
-                    manifest.remove_alias(batch, alias)
-                    continue
-                check_name("collection", name)
-                if alias in self._manifests:
-                    raise AlreadyExists(f"a collection is named {alias!r}", "Give the alias another name")
-                if name not in self._manifests:
-                    raise self._no_collection(name)
-                aliases[alias] = name
-                manifest.put_alias(batch, alias, name)
-            self._engine.commit(batch, sync=True)
-            self._aliases = aliases
+            batch = self._engine.batch()
+            aliases = changed_aliases(batch, self._aliases, changes, self._manifests)
+            moved = {name for alias, name in self._aliases.items() if aliases.get(alias) != name}
+            with ExitStack() as turns:  # nobody stores an answer made from them meanwhile
+                self._take_turns(turns, moved)
+                made = self._dependents.of_collections({self._manifests[name].number for name in moved})
+                outdated = self._dependents.stage_removal(batch, made)
+                self._engine.commit(batch, sync=True)
+                self._aliases = aliases
+                self._dependents.forget(outdated)
 
     def delete_collection(self, name: str) -> None:
         """Delete a collection, everything in it, its aliases and its snapshots.
@@ -140,7 +140,7 @@ class Database:
         with self._guard:
             self._writable()
             if name in self._aliases or name not in self._manifests:
-                raise self._no_collection(name)
+                raise no_collection(name, self._aliases, self._manifests)
             batch = self._engine.batch()
             aliases = {alias: target for alias, target in self._aliases.items() if target != name}
             for alias in self._aliases.keys() - aliases.keys():
@@ -191,7 +191,7 @@ class Database:
         with self._guard:
             self._must_be_free(name, replace)
         with self._snapshots.restored(Path(file), name, source, self._guard) as new:
-            docs = self._made(State(self._engine, self._store, new))
+            docs = self._made(State(self._engine, self._store, new, self._dependents))
             with self._guard:
                 self._must_be_free(name, replace)
                 batch = self._engine.batch()
@@ -214,12 +214,11 @@ class Database:
             self._catch_up(self._reload)
 
     def check(self) -> list[str]:
-        """Verify every checksum and that the engine, the segments and the ids agree. Returns the problems found."""
-        self._open()
+        """Verify every checksum and that engine, segments, ids and caches agree. Returns the problems found."""
         problems = []
         for name in self.collections():
             problems += check_collection(self._store, self._manifests[name], lambda name: self.collection(name)._state)
-        return problems
+        return problems + check_caches(self._engine)
 
     def stats(self) -> dict[str, Any]:
         """Sizes of the whole, and `stats()` of each collection."""
@@ -230,6 +229,7 @@ class Database:
             + sum(self._store.disk_bytes(m.number) for m in self._manifests.values()),
             "engine_memory_bytes": self._engine.memory_bytes(),
             "collections": [self.collection(name).stats() for name in self.collections()],
+            "caches": [] if self._catalog is None else self._catalog.stats(),
         }
 
     def close(self) -> None:
@@ -246,6 +246,8 @@ class Database:
             for loop in (self._seal, self._reshape):
                 loop.join()
             try:
+                if self._catalog is not None:
+                    self._catalog.close()
                 if not self.read_only and self._engine.failed is None:
                     for keep in self._kept():
                         keep.seal_all(CLOSE_SEAL_ROWS)
@@ -287,11 +289,14 @@ class Database:
         with self._guard, ExitStack() as turns:
             self._open()
             names = list(self._manifests) if name is None else [self._manifest(name).name]
-            for own in names:
-                if own in self._collections:
-                    turns.enter_context(self._collections[own]._state.turn())
-            now = manifest.load(self._engine)
-            yield [now[own] for own in names]
+            self._take_turns(turns, names)
+            yield [manifest.load(self._engine)[own] for own in names]
+
+    def _take_turns(self, turns: ExitStack, names: Iterable[str]) -> None:
+        """Keep writers out of these collections: by number, so that no two wait for each other."""
+        states = [self._collections[name]._state for name in names if name in self._collections]
+        for state in sorted(states, key=lambda state: state.number):
+            turns.enter_context(state.turn())
 
     def _exchange(self, name: str, batch: Batch, new: Collection | None) -> None:
         """Commit a batch that deletes the collection of that name, if there is one, and puts `new` in its place."""
@@ -307,6 +312,8 @@ class Database:
                 batch.delete_collection(gone.number)
             if new is not None:
                 manifest.put(batch, new._state.manifest)
+            made = self._dependents.of_collections(set() if gone is None else {gone.number})
+            outdated = self._dependents.stage_removal(batch, made)
             if gone is not None and new is not None:
                 self._snapshots.inherit(gone.number, new._state.number)
             self._engine.commit(batch, sync=True)
@@ -317,6 +324,7 @@ class Database:
                 self._manifests[name], self._collections[name] = new._state.manifest, new
             if old is not None:
                 old._state.dropped = True
+            self._dependents.forget(outdated)
         if gone is not None:
             self._store.remove_collection(gone.number)
             self._snapshots.remove_collection(gone.number)
@@ -334,23 +342,16 @@ class Database:
         self._open()
         return None if name is None else self._manifest(name).number
 
-    def _no_collection(self, name: str) -> NotFound:
-        if name in self._aliases:
-            hint = "Give the collection's own name; update_aliases changes aliases"
-            return NotFound(f"{name!r} is an alias of the collection {self._aliases[name]!r}", hint)
-        names = ", ".join(sorted(self._manifests)) or "none"
-        return NotFound(f"no collection named {name!r}", f"There are: {names}")
-
     def _manifest(self, name: str) -> Manifest:
         """That of the collection of that name or alias, as it was when the database or the collection was opened."""
         self._open()
         own = self._aliases.get(name, name)
         if own not in self._manifests:
-            raise self._no_collection(own)
+            raise no_collection(own, self._aliases, self._manifests)
         return self._manifests[own]
 
     def _state(self, name: str) -> State:
-        return State(self._engine, self._store, self._manifest(name))
+        return State(self._engine, self._store, self._manifest(name), self._dependents)
 
     def _reload(self) -> None:
         """Bring every open collection to what the engine shows now."""
@@ -368,6 +369,8 @@ class Database:
             self._engine.refresh()
             self._manifests = manifest.load(self._engine)
             self._aliases = manifest.load_aliases(self._engine)
+            if self._catalog is not None:
+                self._catalog.reload()
             try:
                 return load()
             except Corruption:

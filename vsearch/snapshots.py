@@ -41,7 +41,7 @@ from vsearch.rewrite import Throttle
 from vsearch.state import State
 from vsearch.storage import archive, failpoints, files, keys, manifest, stamp
 from vsearch.storage.manifest import Manifest
-from vsearch.storage.rocks import COLLECTION_FAMILIES, Engine
+from vsearch.storage.rocks import CACHE_FAMILIES, COLLECTION_FAMILIES, Engine
 from vsearch.storage.segments import SegmentStore
 
 FOLDER: Final = "snapshots"
@@ -356,6 +356,8 @@ def _without_others(copy: Path, alone: Path, collection: Manifest) -> Path:
         for family in COLLECTION_FAMILIES:
             batch.delete_range(family, b"", keys.prefix(collection.number))
             batch.delete_range(family, keys.prefix_end(collection.number), KEY_END)
+        for family in CACHE_FAMILIES:
+            batch.delete_range(family, b"", KEY_END)
         manifest.keep_only(batch, engine, collection)
         engine.commit(batch, sync=False)
         engine.compact()

@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 import msgpack
 import numpy as np
 
+from vsearch.cache.sources import Dependents
 from vsearch.errors import Corruption
 from vsearch.fields import kind_of
 from vsearch.growing import GrowingSegment
@@ -34,8 +35,11 @@ LOAD_ROWS = 4_096  # unsealed rows turned into arrays together when a collection
 class State:
     """What a collection is now. `view` and `manifest` are replaced whole, by the thread that has the writer's turn."""
 
-    def __init__(self, engine: Engine, store: SegmentStore, manifest: Manifest) -> None:
+    def __init__(
+        self, engine: Engine, store: SegmentStore, manifest: Manifest, dependents: Dependents | None = None
+    ) -> None:
         self.engine = engine
+        self.dependents = dependents or Dependents()  # cached answers made from the points
         self.store = store
         self.number = manifest.number
         self.schema = {name: field_from_dict(spec) for name, spec in manifest.fields.items()}

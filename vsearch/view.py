@@ -98,3 +98,8 @@ class View:
     @property
     def live_count(self) -> int:
         return sum(source.live_count for source in self.sources)
+
+    @property
+    def newest_pid(self) -> int:
+        """The highest pid of its rows, dead or alive; 0 without any."""
+        return max((int(s.segment.pids[s.rows - 1]) for s in self.sources if s.rows), default=0)

@@ -15,12 +15,14 @@ Errors are always JSON.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any, Final
 
 import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.cache.answers import CacheEntry, CacheHit, Lookup
 from vsearch.errors import InvalidArgument
 from vsearch.fields.ragged import check_offsets
 from vsearch.hits import Hits, Page, Point
@@ -209,6 +211,33 @@ def _step_in(value: dict[str, Any]) -> Step:
     return Step(**{**value, "measured": None if measured is None else Measured(**measured)})
 
 
+def lookup_out(lookup: Lookup) -> dict[str, Any]:
+    """What was found in a cache. The response in it is as it was stored: a JSON value, or bytes."""
+    return {**_attributes(lookup), "hit": None if lookup.hit is None else _attributes(lookup.hit)}
+
+
+def lookup_in(value: dict[str, Any]) -> Lookup:
+    """What `lookup_out` wrote."""
+    hit = value["hit"]
+    return Lookup(**{**value, "hit": None if hit is None else cache_hit_in(hit)})
+
+
+def cache_hit_in(value: dict[str, Any]) -> CacheHit:
+    """The hit in what `lookup_out` wrote."""
+    return CacheHit(**{**value, "tags": tuple(value["tags"])})
+
+
+def cache_entry_out(entry: CacheEntry) -> dict[str, Any]:
+    """What is known of an entry."""
+    return _attributes(entry)
+
+
+def cache_entry_in(value: dict[str, Any]) -> CacheEntry:
+    """The entry that `cache_entry_out` wrote."""
+    sources = tuple((collection, point_id) for collection, point_id in value["sources"])
+    return CacheEntry(**{**value, "tags": tuple(value["tags"]), "sources": sources})
+
+
 def vector_out(vector: Any, binary: bool) -> Any:
     """One vector as reads return it: float32 [d], {term: weight}, or a text."""
     if isinstance(vector, np.ndarray):
@@ -237,3 +266,7 @@ def _vectors_out(row: dict[str, Any], binary: bool) -> dict[str, Any]:
 
 def _vectors_in(row: dict[str, Any]) -> dict[str, Any]:
     return {name: _vector_in(vector) for name, vector in row.items()}
+
+
+def _attributes(value: CacheHit | Lookup | CacheEntry) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in fields(value)}

@@ -1,6 +1,7 @@
 """The one writer of a collection: commits changes, and installs what sealing, compaction and indexing have made.
 
-Order of every write: bytes durable in the engine, then memory, then the view is published, then it is acknowledged.
+Order of every write: bytes durable in the engine, then memory, then the view is published, then it is acknowledged. The
+batch also removes the cached answers that were made from what it changes.
 If the engine fails, memory stays as it was and nothing is acknowledged.
 """
 
@@ -156,9 +157,12 @@ class Writer:
     def _apply(self, stage: Stage, tickets: list[Ticket[Any]]) -> None:
         if stage.rows or stage.dead:
             stage.close()
+            dependents = self.state.dependents
+            outdated = dependents.stage_removal(stage.batch, dependents.of(stage.pids))
             self.state.engine.commit(stage.batch)
             self._next_pid = stage.next_pid
             self._publish(stage)
+            dependents.forget(outdated)
         for ticket in tickets:
             ticket.done = True
 

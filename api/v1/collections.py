@@ -31,6 +31,7 @@ class Described(BaseModel):
     name: str
     fields: dict[str, dict[str, Any]]
     payload_indexes: list[str]
+    version: int
 
 
 class Aliases(BaseModel):
@@ -158,7 +159,7 @@ def v1_delete_snapshot(call: Call[bodies.SnapshotNamed, None]) -> Any:
 
 def describe(docs: Collection) -> dict[str, Any]:
     fields = {name: field.to_dict() for name, field in docs.schema.items()}
-    return {"name": docs.name, "fields": fields, "payload_indexes": docs.payload_indexes}
+    return {"name": docs.name, "fields": fields, "payload_indexes": docs.payload_indexes, "version": docs.version}
 
 
 def _field(name: str, spec: dict[str, Any]) -> Field:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +10,9 @@ import numpy as np
 import typer
 
 import vsearch
-from vsearch.cli import show
+from vsearch.cli import caches, show
+from vsearch.cli.options import AsJson, ServerKey, parse_json
+from vsearch.cli.serving import serve
 from vsearch.errors import Corruption, InvalidArgument, NotFound
 from vsearch.types import MAX_BATCH_POINTS, MAX_LIMIT
 
@@ -28,8 +29,7 @@ app = typer.Typer(
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="The directory of the database.")]
 CollectionName = Annotated[str, typer.Argument(metavar="COLLECTION", help="The collection in it.")]
-ServerKey = Annotated[str | None, typer.Option(envvar="VSEARCH_API_KEY", help="The key that a server wants.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+app.add_typer(caches.app, name="cache")
 
 
 @app.callback(invoke_without_command=True)
@@ -235,61 +235,7 @@ def warmup() -> None:
     show.line(f"{new} kernels compiled in {elapsed_s:.1f} s; they are kept in {cache_folder()}")
 
 
-@app.command()
-def serve(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", envvar="VSEARCH_DIR", help="The database's directory.")],
-    host: Annotated[str, typer.Option(envvar="VSEARCH_HOST", help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(envvar="VSEARCH_PORT", help="The port; 0 takes any.")] = 6333,
-    api_key: Annotated[
-        str | None,
-        typer.Option(envvar="VSEARCH_API_KEY", help="Clients must send it. Needed for any address but loopback."),
-    ] = None,
-    read_only_api_key: Annotated[
-        str | None, typer.Option(envvar="VSEARCH_READ_ONLY_API_KEY", help="Another key, with which one may only read.")
-    ] = None,
-    tls_cert: Annotated[Path | None, typer.Option(envvar="VSEARCH_TLS_CERT", help="Certificate (PEM).")] = None,
-    tls_key: Annotated[Path | None, typer.Option(envvar="VSEARCH_TLS_KEY", help="Its key (PEM).")] = None,
-    durability: Annotated[
-        str,
-        typer.Option(envvar="VSEARCH_DURABILITY", help="sync: on disk when answered; os: survives a killed process."),
-    ] = "sync",
-    memory: Annotated[
-        str | None, typer.Option(envvar="VSEARCH_MEMORY", help="Above so much (as 4G) writes wait: clients get 429.")
-    ] = None,
-    max_body: Annotated[
-        str, typer.Option(envvar="VSEARCH_MAX_BODY", help="The largest body of a request; uploads have no limit.")
-    ] = "32M",
-    log_format: Annotated[str, typer.Option(envvar="VSEARCH_LOG_FORMAT", help="text or json.")] = "text",
-    access_log: Annotated[bool, typer.Option(envvar="VSEARCH_ACCESS_LOG", help="A line for each request.")] = True,
-    slow_ms: Annotated[
-        float, typer.Option(envvar="VSEARCH_SLOW_MS", help="Log requests that take longer, and what they asked.")
-    ] = 500.0,
-    traces: Annotated[
-        bool, typer.Option(envvar="VSEARCH_TRACES", help="OpenTelemetry spans; needs the extra otel.")
-    ] = False,
-) -> None:
-    """Serve a database over HTTP: Qdrant's clients and vsearch.connect speak to it. Created if missing.
-
-    SIGTERM or Ctrl-C: requests in flight are finished, then it ends. Nothing is ever sent anywhere by itself.
-    """
-    from vsearch.cli.serving import start
-
-    start(
-        directory,
-        memory,
-        max_body,
-        host=host,
-        port=port,
-        api_key=api_key,
-        read_only_api_key=read_only_api_key,
-        tls_cert=tls_cert,
-        tls_key=tls_key,
-        durability=durability,
-        log_format=log_format,
-        access_log=access_log,
-        slow_ms=slow_ms,
-        traces=traces,
-    )
+app.command()(serve)
 
 
 @app.command()
@@ -302,13 +248,6 @@ def demo(
     from vsearch import demo as tour
 
     tour.run(directory)
-
-
-def parse_json(text: str, option: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise InvalidArgument(f"{option} is not JSON: {error}", f"You gave {text}") from error
 
 
 def parse_vector(text: str) -> Any:

@@ -14,6 +14,7 @@ from typing import Any, Final, get_args
 import numpy as np
 from numpy.typing import DTypeLike
 
+from vsearch.api.warm import load_cache_kernels
 from vsearch.index import registry
 from vsearch.index.bitset import from_mask
 from vsearch.index.bm25 import Bm25Store
@@ -37,6 +38,7 @@ def warm_up() -> None:
     for weights in ("float32", "float16"):
         _use_store(PostingStore(ROWS), _sparse_rows(ROWS, np.uint32, "terms", weights))
     _use_store(Bm25Store(ROWS, Text().to_dict()), _sparse_rows(ROWS, np.uint64, "terms", "float32"))
+    load_cache_kernels()
 
 
 def kept_kernels() -> int:

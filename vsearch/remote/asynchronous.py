@@ -12,7 +12,10 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import httpx
 
 from vsearch.hits import SnapshotInfo
+from vsearch.remote import caches as cache_calls
 from vsearch.remote import databases, reads, upkeep, writes
+from vsearch.remote.cache import AsyncCache
+from vsearch.remote.caches import CacheDescription
 from vsearch.remote.call import Call, as_method
 from vsearch.remote.files import PIECE_BYTES
 from vsearch.remote.protocol import Server, repeatable
@@ -38,6 +41,16 @@ def opening(
     @as_method(make, bound=0)
     async def method(self: AsyncDatabase, /, *args: P.args, **kwargs: P.kwargs) -> AsyncCollection:
         return AsyncCollection(self, await self._run(make(*args, **kwargs)))
+
+    return method
+
+
+def opening_cache(
+    make: Callable[P, Call[CacheDescription]],
+) -> Callable[Concatenate[AsyncDatabase, P], Awaited[AsyncCache]]:
+    @as_method(make, bound=0)
+    async def method(self: AsyncDatabase, /, *args: P.args, **kwargs: P.kwargs) -> AsyncCache:
+        return AsyncCache(self, await self._run(make(*args, **kwargs)))
 
     return method
 
@@ -79,6 +92,10 @@ class AsyncDatabase:
     snapshots = of_database(databases.snapshots)
     delete_snapshot = of_database(databases.delete_snapshot)
     restore_collection = opening(databases.restore_collection)
+    create_cache = opening_cache(cache_calls.create_cache)
+    cache = opening_cache(cache_calls.cache)
+    caches = of_database(cache_calls.caches)
+    delete_cache = of_database(cache_calls.delete_cache)
     check = of_database(databases.check)
     stats = of_database(databases.stats)
 
@@ -195,5 +212,16 @@ class AsyncCollection:
         """The payload paths that have an index: `await docs.payload_indexes`."""
         return self._payload_indexes()
 
+    @property
+    def version(self) -> Awaited[int]:
+        """How far the collection has come: it grows with every write of a point.
+
+        Read before searching, it says as of when a cached answer was made (`depends_on` of `Cache.store`).
+        """
+        return self._version()
+
     async def _payload_indexes(self) -> list[str]:
         return (await self._db._run(upkeep.describe(self.name))).payload_indexes
+
+    async def _version(self) -> int:
+        return await self._db._run(upkeep.version(self.name))

@@ -12,7 +12,10 @@ from typing import Concatenate, ParamSpec, TypeVar
 import httpx
 
 from vsearch.hits import SnapshotInfo
+from vsearch.remote import caches as cache_calls
 from vsearch.remote import databases, reads, upkeep, writes
+from vsearch.remote.cache import RemoteCache
+from vsearch.remote.caches import CacheDescription
 from vsearch.remote.call import Call, as_method
 from vsearch.remote.files import PIECE_BYTES
 from vsearch.remote.protocol import Server, repeatable
@@ -35,6 +38,14 @@ def opening(make: Callable[P, Call[Description]]) -> Callable[Concatenate[Remote
     @as_method(make, bound=0)
     def method(self: RemoteDatabase, /, *args: P.args, **kwargs: P.kwargs) -> RemoteCollection:
         return RemoteCollection(self, self._run(make(*args, **kwargs)))
+
+    return method
+
+
+def opening_cache(make: Callable[P, Call[CacheDescription]]) -> Callable[Concatenate[RemoteDatabase, P], RemoteCache]:
+    @as_method(make, bound=0)
+    def method(self: RemoteDatabase, /, *args: P.args, **kwargs: P.kwargs) -> RemoteCache:
+        return RemoteCache(self, self._run(make(*args, **kwargs)))
 
     return method
 
@@ -78,6 +89,10 @@ class RemoteDatabase:
     snapshots = of_database(databases.snapshots)
     delete_snapshot = of_database(databases.delete_snapshot)
     restore_collection = opening(databases.restore_collection)
+    create_cache = opening_cache(cache_calls.create_cache)
+    cache = opening_cache(cache_calls.cache)
+    caches = of_database(cache_calls.caches)
+    delete_cache = of_database(cache_calls.delete_cache)
     check = of_database(databases.check)
     stats = of_database(databases.stats)
 
@@ -195,3 +210,11 @@ class RemoteCollection:
     def payload_indexes(self) -> list[str]:
         """The payload paths that have an index."""
         return self._db._run(upkeep.describe(self.name)).payload_indexes
+
+    @property
+    def version(self) -> int:
+        """How far the collection has come: it grows with every write of a point.
+
+        Read before searching, it says as of when a cached answer was made (`depends_on` of `Cache.store`).
+        """
+        return self._db._run(upkeep.version(self.name))

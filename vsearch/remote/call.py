@@ -23,7 +23,8 @@ class Call(Generic[T]):
     """`path`: percent-encoded, below the server's URL. `decode`: makes the result of the answer's object, or of the
     number of bytes downloaded. `body`: the object that is sent, None for none; or (`upload`) a file whose bytes are
     sent. `download`: the file that the answer's bytes go to. `repeatable`: a read, which may be made again after a
-    connection broke. `patient`: may take any time.
+    connection broke. `patient`: may take any time. `wait_s`: for so long the
+    server may wait for somebody else.
     """
 
     method: str
@@ -35,6 +36,7 @@ class Call(Generic[T]):
     download: Saving | None = None
     repeatable: bool = False
     patient: bool = False
+    wait_s: float = 0.0
 
 
 def read(collection: str, operation: str, decode: Callable[[Any], T], **body: Any) -> Call[T]:

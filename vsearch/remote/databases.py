@@ -51,8 +51,9 @@ def aliases() -> Call[dict[str, str]]:
 def update_aliases(changes: Mapping[str, str | None]) -> Call[None]:
     """Let each of these aliases stand for a collection from now on, or for none (None): all at once, or nothing.
 
-    Wherever a collection is asked for by name, an alias will do. Raises NotFound for a missing collection,
-    AlreadyExists for an alias that is the name of one, InvalidArgument for a bad name, ReadOnly.
+    Wherever a collection is asked for by name, an alias will do. Answers made from a collection that an alias no
+    longer stands for leave the caches. Raises NotFound for a missing collection, AlreadyExists for an alias that is
+    the name of one, InvalidArgument for a bad name, ReadOnly.
     """
     plain = dict(changes) if isinstance(changes, Mapping) else changes
     return Call("POST", "/v1/aliases", nothing, {"changes": plain})
@@ -126,7 +127,7 @@ def restore_collection(
 
 
 def check() -> Call[list[str]]:
-    """Verify every checksum and that the engine, the segments and the ids agree. Returns the problems found."""
+    """Verify every checksum and that engine, segments, ids and caches agree. Returns the problems found."""
     return Call("POST", "/v1/check", itemgetter("problems"), {}, repeatable=True, patient=True)
 
 

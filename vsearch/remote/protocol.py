@@ -88,7 +88,7 @@ class Server:
     def request(self, call: Call[Any]) -> httpx.Request:
         """Raises InvalidArgument when an argument cannot be sent."""
         limit_s = self._timeout_s
-        silence_s = None if call.patient else limit_s
+        silence_s = None if call.patient or limit_s is None else limit_s + call.wait_s
         timeouts = {"connect": limit_s, "pool": limit_s, "write": limit_s, "read": silence_s}
         extensions: dict[str, Any] = {"timeout": timeouts}
         if call.upload is not None or call.download is not None:

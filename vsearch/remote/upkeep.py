@@ -34,6 +34,11 @@ def describe(collection: str) -> Call[Description]:
     return Call("GET", collection_path(collection), Description.of, repeatable=True)
 
 
+def version(collection: str) -> Call[int]:
+    """How far the collection has come."""
+    return Call("GET", collection_path(collection), itemgetter("version"), repeatable=True)
+
+
 def create_payload_index(collection: str, path: str, kind: str = "sorted") -> Call[None]:
     """Keep a payload path in sorted order, so that equality and ranges on it cost a binary search, not a scan.
 
