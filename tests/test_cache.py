@@ -55,6 +55,7 @@ def cache(db: vsearch.Database, time: Time) -> vsearch.Cache:
 
 def reopened(db: vsearch.Database, time: Time) -> vsearch.Cache:
     """The cache as another process would read it, with the clock of the test."""
+    db._caches().close()
     db._catalog = None
     return db.cache("answers", clock=Clock(time, time))
 
@@ -162,6 +163,7 @@ def test_a_clock_that_goes_back_makes_nothing_younger(tmp_path: Path) -> None:
     wall, steady = Time(), Time()
     with vsearch.open(tmp_path / "db") as db:
         db.create_cache("answers", DIM, policies=POLICIES).store("old", 1, X, "code")
+        db._caches().close()
         db._catalog = None
         cache = db.cache("answers", clock=Clock(wall, steady))  # a wall clock that is years behind what is stored
         hit = cache.check("old", category="code")

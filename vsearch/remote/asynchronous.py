@@ -216,7 +216,8 @@ class AsyncCollection:
     def version(self) -> Awaited[int]:
         """How far the collection has come: it grows with every write of a point.
 
-        Read before searching, it says as of when a cached answer was made (`depends_on` of `Cache.store`).
+        Read before searching, it says as of when a cached answer was made (`depends_on` of `Cache.store`). Versions of
+        different collections differ, also of those that had the same name one after the other.
         """
         return self._version()
 

@@ -215,6 +215,7 @@ class RemoteCollection:
     def version(self) -> int:
         """How far the collection has come: it grows with every write of a point.
 
-        Read before searching, it says as of when a cached answer was made (`depends_on` of `Cache.store`).
+        Read before searching, it says as of when a cached answer was made (`depends_on` of `Cache.store`). Versions of
+        different collections differ, also of those that had the same name one after the other.
         """
         return self._db._run(upkeep.version(self.name))
