@@ -381,6 +381,12 @@ def test_many_are_stored_at_once(cache: vsearch.Cache) -> None:
     assert cache.store_many(["m"], [1], None, "medical") == [None]
     with pytest.raises(vsearch.InvalidArgument, match="2 prompts, 1 responses"):
         cache.store_many(["a", "b"], [1])
+    with pytest.raises(vsearch.InvalidArgument, match="vectors is a int"):
+        cache.store_many(["a"], [1], 3)
+    with pytest.raises(vsearch.DimensionMismatch):
+        cache.store_many(["a", "b"], [1, 2], [[1.0, 2.0, 3.0, 4.0], [1.0]], "chat")
+    with pytest.raises(vsearch.InvalidArgument, match="not an array of numbers"):
+        cache.store_many(["a"], [1], [[[1.0], 2.0]], "chat")
 
 
 def test_a_batch_that_is_too_large_keeps_what_fits(db: vsearch.Database) -> None:

@@ -156,8 +156,8 @@ class Cache(Computing, AsyncComputing, Leasing, Fitting):
         `vectors`: [n, dim] or None. The category is not classified: None is "default". All arguments are checked before
         anything is written; every 4,096 answers are one commit.
         """
-        if vectors is not None and np.ndim(vectors) != 2:
-            raise InvalidArgument(f"vectors have {np.ndim(vectors)} dimensions", "Use an array [n, dim], or None")
+        if vectors is not None and not isinstance(vectors, Sequence | np.ndarray):
+            raise InvalidArgument(f"vectors is a {type(vectors).__name__}", "Use an array [n, dim], or None")
         if len(responses) != len(prompts) or (vectors is not None and len(vectors) != len(prompts)):
             raise InvalidArgument(f"{len(prompts)} prompts, {len(responses)} responses", "Give as many of each")
         category = DEFAULT if category is None else category
