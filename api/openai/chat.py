@@ -13,7 +13,7 @@ import orjson
 from vsearch.cache import answers as reasons
 from vsearch.cache.answers import CacheHit, Lookup
 from vsearch.cache.cache import Cache
-from vsearch.cache.leasing import MAX_LEASE_S
+from vsearch.cache.flights import MAX_LEASE_S
 from vsearch.cache.load import InFlight
 from vsearch.cache.policy import DEFAULT
 from vsearch.cache.questions import MAX_PROMPT_BYTES

@@ -6,12 +6,12 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
+from vsearch.cache.flights import MAX_LEASE_S
 from vsearch.cache.policy import CachePolicy
 
 from ..endpoint import Body, Params
 from .bodies import PointId, Vector, Vectors
 
-MAX_LEASE_S: Final = 3_600.0
 MAX_STORED: Final = 10_000  # entries of one request
 MAX_PAIRS: Final = 1_000_000
 MAX_PAGE: Final = 10_000

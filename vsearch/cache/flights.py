@@ -27,6 +27,7 @@ import numpy as np
 from vsearch.cache.questions import Question
 from vsearch.types import FloatArray
 
+MAX_LEASE_S: Final = 3_600.0  # an owner that is silent for longer is gone
 MAX_FLIGHTS: Final = 10_000  # each holds a prompt and a vector; beyond them everybody computes for himself
 
 

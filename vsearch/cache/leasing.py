@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from vsearch.cache import answers
 from vsearch.cache.answers import Lookup
 from vsearch.cache.core import Core
-from vsearch.cache.flights import Flight
+from vsearch.cache.flights import MAX_LEASE_S, Flight
 from vsearch.cache.guards import refusal
 from vsearch.cache.policy import MAX_TTL_S
 from vsearch.cache.questions import Question, number, question
@@ -19,7 +19,6 @@ from vsearch.types import FloatArray
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-MAX_LEASE_S: Final = 3_600.0  # an owner that is silent for longer is gone
 ALONE: Final = 2.0  # a similarity that no two vectors have
 
 

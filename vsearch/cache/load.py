@@ -20,7 +20,7 @@ from itertools import count
 from threading import Lock
 from typing import Any, Final, Literal
 
-from vsearch.cache.policy import CachePolicy
+from vsearch.cache.policy import CachePolicy, check_number
 from vsearch.errors import InvalidArgument
 
 MAX_S: Final = 86_400.0  # of smoothing and the like: load of yesterday says nothing
@@ -205,7 +205,5 @@ def effective(policy: CachePolicy, stress: float) -> tuple[float, float | None]:
 
 
 def _number(name: str, value: float, least: float = 0.0, most: float = 1e12) -> float:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not good or not least <= value <= most:
-        raise InvalidArgument(f"{name} is {value!r}", f"Use a number from {least:g} to {most:g}")
+    check_number(name, value, least, most)
     return float(value)

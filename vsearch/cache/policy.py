@@ -48,20 +48,20 @@ class CachePolicy:
     miss_cost: float = 0.0
 
     def __post_init__(self) -> None:
-        _within("threshold", self.threshold, 0.0, 1.0)
-        _within("ttl", self.ttl, 0.0, MAX_TTL_S, optional=True)
-        _within("stale", self.stale, 0.0, MAX_TTL_S)
-        _within("quota_share", self.quota_share, 0.0, 1.0, optional=True)
-        _within("priority", self.priority, 0.0, 1e6)
-        _within("miss_cost", self.miss_cost, 0.0, 1e12)
-        _within("min_threshold", self.min_threshold, 0.0, self.threshold, optional=True)
-        _within("max_ttl", self.max_ttl, self.ttl or 0.0, MAX_TTL_S, optional=True)
+        check_number("threshold", self.threshold, 0.0, 1.0)
+        check_number("ttl", self.ttl, 0.0, MAX_TTL_S, optional=True)
+        check_number("stale", self.stale, 0.0, MAX_TTL_S)
+        check_number("quota_share", self.quota_share, 0.0, 1.0, optional=True)
+        check_number("priority", self.priority, 0.0, 1e6)
+        check_number("miss_cost", self.miss_cost, 0.0, 1e12)
+        check_number("min_threshold", self.min_threshold, 0.0, self.threshold, optional=True)
+        check_number("max_ttl", self.max_ttl, self.ttl or 0.0, MAX_TTL_S, optional=True)
         for name in ("quota", "quota_bytes"):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 0):
                 raise InvalidArgument(f"{name} is {value!r}", "Use a whole number of at least 0, or None")
         if self.max_error is not None:
-            _within("max_error", self.max_error, 0.0, 0.5)
+            check_number("max_error", self.max_error, 0.0, 0.5)
             if self.max_error == 0.0:
                 raise InvalidArgument("max_error is 0", "Use a share above 0; only exact matches are never wrong")
         if not isinstance(self.enabled, bool):
@@ -94,9 +94,11 @@ def _guards(given: bool | Collection[str]) -> frozenset[str]:
     return frozenset(given)
 
 
-def _within(name: str, value: object, least: float, most: float, optional: bool = False) -> None:
+def check_number(name: str, value: object, least: float, most: float, optional: bool = False) -> None:
+    """Raises InvalidArgument unless it is a number within these bounds (or, if `optional`, None)."""
     if optional and value is None:
         return
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not least <= value <= most:  # type: ignore[operator]
-        raise InvalidArgument(f"{name} is {value!r}", f"Use a number from {least:g} to {most:g}")
+        or_none = ", or None" if optional else ""
+        raise InvalidArgument(f"{name} is {value!r}", f"Use a number from {least:g} to {most:g}{or_none}")

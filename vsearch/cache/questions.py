@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from vsearch.cache.policy import check_number
 from vsearch.errors import DimensionMismatch, InvalidArgument, LimitExceeded
 from vsearch.types import FloatArray
 
@@ -103,9 +104,7 @@ def unit(vector: Any, dim: int) -> FloatArray:
 
 def number(name: str, value: float | None, most: float) -> float | None:
     """A number from 0 to `most`, or None. Raises InvalidArgument for anything else."""
-    good = isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value <= most
-    if value is not None and not good:
-        raise InvalidArgument(f"{name} is {value!r}", f"Use a number from 0 to {most:g}, or None")
+    check_number(name, value, 0.0, most, optional=True)
     return value
 
 
