@@ -18,6 +18,7 @@ demo: $(VENV)/installed
 	@$(BIN)/python -m vsearch demo
 
 test: $(VENV)/installed-dev
+	@$(BIN)/python -m vsearch warmup
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 fuzz: $(VENV)/installed-dev

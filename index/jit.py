@@ -15,6 +15,7 @@ Invariant: numba's own settings are left as they were, so the user's numba funct
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import tempfile
@@ -67,7 +68,7 @@ def kernel(function: Any = None, *, fastmath: bool | set[str] = False) -> Any:
                 compiled: Function = numba.njit(cache=True, **options)(function)
             finally:
                 config.CACHE_DIR = before
-        _outlive_full_disk(compiled)
+        _save_safely(compiled, Path(folder) / "lock")
         return compiled
 
     return decorate if function is None else decorate(function)
@@ -96,14 +97,19 @@ def _fingerprint() -> str:
     return digest.hexdigest()[:16]
 
 
-def _outlive_full_disk(compiled: Any) -> None:
-    """Let a search go on when its freshly compiled code cannot be saved."""
+def _save_safely(compiled: Any, lock: Path) -> None:
+    """Let one process save at a time, and a search go on when its freshly compiled code cannot be saved.
+
+    numba itself names the file of a new version after those that its index knows, so two processes could give one name
+    to the code of two versions."""
     stored = compiled._cache
     save = stored.save_overload
 
     def save_overload(signature: Any, data: Any) -> None:
         try:
-            save(signature, data)
+            with lock.open("w") as held:
+                fcntl.flock(held, fcntl.LOCK_EX)
+                save(signature, data)
         except OSError:
             stored.disable()
 

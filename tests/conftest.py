@@ -26,12 +26,13 @@ settings.load_profile("ci")
 
 SEED = int(os.environ.get("VSEARCH_SEED") or secrets.randbelow(1 << 32))
 
-# Rules of the sources first, since they take a second; what compiles, builds packages or kills processes last.
-ORDER = {"test_tidy.py": -1, "test_crash.py": 1, "test_demo.py": 2, "test_wheel.py": 2}
+# Rules of the sources first, since they take a second; then what takes a minute by itself, so that no worker is left
+# with it at the end.
+ORDER = {name: place for place, name in enumerate(["test_tidy.py", "test_demo.py", "test_crash.py", "test_model.py"])}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: ORDER.get(item.path.name, 0))
+    items.sort(key=lambda item: ORDER.get(item.path.name, len(ORDER)))
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import pytest
 from bench import crash
 from vsearch.storage import failpoints
 
-KILLS = 25
-VISITS = (1, 4)  # each failpoint kills at its nth visit
+KILLS = 12
+VISITS = (1, 4)  # each failpoint kills at its nth visit, one of these
 
 
 @pytest.fixture(autouse=True)
@@ -39,10 +39,10 @@ def test_kills_at_random_moments_lose_nothing(tmp_path: Path, seed: int) -> None
 
 
 def test_kills_at_every_failpoint_lose_nothing(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
     for number, name in enumerate(failpoints.names()):
-        for visit in VISITS:
-            point = f"{name}=kill:{visit}"
-            crash.kill_once(tmp_path / "db", tmp_path / "journal", seed + 10 * number + visit, 0.5, point)
+        point = f"{name}=kill:{rng.choice(VISITS)}"
+        crash.kill_once(tmp_path / "db", tmp_path / "journal", seed + number, 0.5, point)
 
 
 def test_the_check_notices_a_lost_write(tmp_path: Path) -> None:

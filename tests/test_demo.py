@@ -1,17 +1,20 @@
-"""The demo, as on a machine that has never run vsearch: kernels compile once, and the answers are the right ones."""
+"""The demo, as on a machine that has just been warmed up: kernels compile once, and the answers are the right ones."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import vsearch
+from vsearch.index.jit import cache_folder
 
 
 def test_the_demo_shows_the_right_answers_and_keeps_its_database(tmp_path: Path) -> None:
-    """In a pipe: no colour, and no line wider than 80 columns. After a warm-up nothing is left to compile."""
+    """In a pipe: no colour, and no line wider than 80 columns. After a warm-up nothing is left to compile. (Begins with
+    the kernels that there are: on a new machine those of a warm-up, since `make test` begins with it, and this.)"""
     kept = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "FORCE_COLOR")}
     environment = {**kept, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
 
@@ -25,10 +28,14 @@ def test_the_demo_shows_the_right_answers_and_keeps_its_database(tmp_path: Path)
     def compiled() -> set[str]:
         return {path.name for path in (tmp_path / "cache").rglob("*.nbc")}
 
+    folder = cache_folder()
+    assert folder is not None
+    shutil.copytree(folder, tmp_path / "cache" / "vsearch" / "kernels" / Path(folder).name)
+    before = compiled()
     text = run("warmup")
     kernels = compiled()
     assert kernels
-    assert text.startswith(f"{len(kernels)} kernels compiled in ")
+    assert text.startswith(f"{len(kernels - before)} kernels compiled in ")
     assert str(tmp_path / "cache") in text
     assert run("warmup").startswith("0 kernels compiled in ")
     for first in (True, False):

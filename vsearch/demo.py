@@ -69,7 +69,7 @@ def run(directory: Path | None) -> None:
 
 def compile_kernels() -> None:
     if not kept_kernels():
-        out.print("The kernels are compiled first, once on this machine: about half a minute.", style="dim")
+        out.print("The kernels are compiled first, once on this machine: two minutes on two cores.", style="dim")
     with err.status("Compiling"):
         warm_up()
 

@@ -1,12 +1,17 @@
 """Compiles the kernels of every index kind, by using each in every way that makes a kernel of its own.
 
 A kernel is compiled once for each dtype of vectors, or of terms and weights, and for each branch that first calls it;
-the compiled code is kept in the user's cache folder and is found there by every later process.
+the compiled code is kept in the user's cache folder and is found there by every later process. Compiling holds Python's
+global lock, so each processor gets a process of its own.
 """
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -26,19 +31,19 @@ ROWS: Final = 3_000
 DIM: Final = 16
 VOCABULARY, TERMS = 60, 12  # distinct terms, and those of a row
 MATCHING: Final = (ROWS, ROWS // 2, 5)  # live rows: as many as there are, many, few
+FLOATS: Final = ("float32", "float16")
+NUMBERS: Final = ("terms", "uint16", "uint32")
 QUERIES: Final = (1, 200)  # a search and a batch
 
 
 def warm_up() -> None:
-    """Compile what is not compiled yet."""
-    for kind, distance, dtype in product(registry.KINDS, get_args(Distance), ("float32", "float16")):
-        _use(kind, distance, dtype)
-    for kind, numbers, weights in product(registry.SPARSE_KINDS, ("terms", "uint16", "uint32"), ("float32", "float16")):
-        _use_sparse(kind, numbers, weights)
-    for weights in ("float32", "float16"):
-        _use_store(PostingStore(ROWS), _sparse_rows(ROWS, np.uint32, "terms", weights))
-    _use_store(Bm25Store(ROWS, Text().to_dict()), _sparse_rows(ROWS, np.uint64, "terms", "float32"))
-    load_cache_kernels()
+    """Compile what is not compiled yet, and load what there is for this process."""
+    if cache_folder() is not None:
+        with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
+            for compiled in [pool.submit(use) for use in USES]:
+                compiled.result()
+    for use in USES:
+        use()
 
 
 def kept_kernels() -> int:
@@ -47,7 +52,12 @@ def kept_kernels() -> int:
     return len(list(Path(folder).rglob("*.nbc"))) if folder else 0
 
 
-def _use(kind: str, distance: Distance, dtype: str) -> None:
+def _use(kind: str, dtype: str) -> None:
+    for distance in get_args(Distance):
+        _use_dense(kind, distance, dtype)
+
+
+def _use_dense(kind: str, distance: Distance, dtype: str) -> None:
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((ROWS, DIM)).astype(dtype)
     vectors.flags.writeable = False  # as those of a segment's mapped file: a kernel distinguishes the two
@@ -57,11 +67,22 @@ def _use(kind: str, distance: Distance, dtype: str) -> None:
     _search(reader, lambda count: rng.standard_normal((count, DIM), np.float32))
 
 
-def _use_sparse(kind: str, numbers: str, weights: str) -> None:
+def _use_sparse(kind: str, numbers: str) -> None:
+    for weights in FLOATS:
+        _use_rows(kind, numbers, weights)
+
+
+def _use_rows(kind: str, numbers: str, weights: str) -> None:
     terms: DTypeLike = np.uint64 if kind == "bm25" else np.uint32
     rows: Any = _sparse_rows(ROWS, terms, numbers, weights)  # where a kind takes arrays, these take rows
     buffers = registry.builder(kind)(rows, "dot", {**Text().to_dict(), "knn": 0}, threads=2)
     _search(registry.reader(kind)(rows, buffers, "dot", 2), lambda count: _sparse_queries(kind, terms, count))
+
+
+def _use_stores() -> None:
+    for weights in FLOATS:
+        _use_store(PostingStore(ROWS), _sparse_rows(ROWS, np.uint32, "terms", weights))
+    _use_store(Bm25Store(ROWS, Text().to_dict()), _sparse_rows(ROWS, np.uint64, "terms", "float32"))
 
 
 def _use_store(store: Any, rows: SparseRows) -> None:
@@ -95,3 +116,12 @@ def _sparse_rows(count: int, terms: DTypeLike, numbers: str, weights: str) -> Sp
 def _sparse_queries(kind: str, terms: DTypeLike, count: int) -> SparseRows | TextQueries:
     rows = _sparse_rows(count, terms, "terms", "float32")
     return TextQueries(rows, float(TERMS)) if kind == "bm25" else rows
+
+
+# What takes longest to compile comes first, so that no processor is left with it at the end.
+USES: Final[list[Callable[[], None]]] = [
+    *[partial(_use, kind, dtype) for kind, dtype in product(reversed(registry.KINDS), FLOATS)],
+    *[partial(_use_sparse, kind, numbers) for kind, numbers in product(reversed(registry.SPARSE_KINDS), NUMBERS)],
+    load_cache_kernels,
+    _use_stores,
+]
