@@ -107,7 +107,8 @@ def _save_safely(compiled: Any, lock: Path) -> None:
 
     def save_overload(signature: Any, data: Any) -> None:
         try:
-            with lock.open("w") as held:
+            lock.touch()
+            with lock.open() as held:
                 fcntl.flock(held, fcntl.LOCK_EX)
                 save(signature, data)
         except OSError:

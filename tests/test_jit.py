@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,26 @@ def test_a_disk_that_fills_up_does_not_stop_a_kernel(package: Path, tmp_path: Pa
     show(top(), top())
     """
     assert run(package, code, XDG_CACHE_HOME=str(tmp_path / "user")) == "11 11"
+
+
+def test_processes_that_compile_at_once_keep_each_others_kernels(package: Path, tmp_path: Path) -> None:
+    """numba looks which names are free and writes its index later; without a lock two versions would get one name."""
+    (package / "vsearch" / "index" / "twice.py").write_text(
+        "from .jit import kernel\n\n@kernel\ndef twice(x):\n    return x + x\n"
+    )
+    code = """
+    import time, numba.core.caching as caching
+    from vsearch.index.twice import twice
+    save = caching.IndexDataCacheFile._save_index
+    caching.IndexDataCacheFile._save_index = lambda *a: (time.sleep(1), save(*a))
+    show(twice({argument}), sum(twice.stats.cache_hits.values()))
+    """
+    cases = {"3": "6", "1.5": "3.0", "2j": "4j"}
+    for hits in "01":
+        with ThreadPoolExecutor() as pool:
+            told = pool.map(lambda a: run(package, code.format(argument=a), XDG_CACHE_HOME=str(tmp_path)), cases)
+        assert list(told) == [f"{expected} {hits}" for expected in cases.values()]
+    assert len(compiled(tmp_path / "vsearch")) == len(cases)
 
 
 def test_the_users_numba_settings_are_left_alone(package: Path, tmp_path: Path) -> None:
