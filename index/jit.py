@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from . import patience
 
 numba = import_module("numba")  # imported so because its type stubs cover only a part of it
+types: Any = import_module("numba.core.types")
 config: Any = import_module("numba.core.config")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -69,6 +70,7 @@ def kernel(function: Any = None, *, fastmath: bool | set[str] = False) -> Any:
             finally:
                 config.CACHE_DIR = before
         _save_safely(compiled, Path(folder) / "lock")
+        _forget_literals(compiled)
         return compiled
 
     return decorate if function is None else decorate(function)
@@ -115,6 +117,12 @@ def _save_safely(compiled: Any, lock: Path) -> None:
             stored.disable()
 
     stored.save_overload = save_overload
+
+
+def _forget_literals(compiled: Any) -> None:
+    """Let a call with a constant use the version for any number; numba would compile another one for each constant."""
+    template = compiled.get_call_template
+    compiled.get_call_template = lambda args, kws: template(tuple(map(types.unliteral, args)), kws)
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
