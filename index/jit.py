@@ -1,11 +1,12 @@
 """How every compiled loop of this folder is compiled: one decorator, `kernel`.
 
 1. A kernel is numba `njit` that releases the GIL, does not check bounds, and divides as C does. It compiles on its
-   first call for the types it is called with; explicit signatures would compile while importing.
+   first call for the types it is called with; explicit signatures would compile while importing. A constant is a
+   number like any other.
 2. Compiled code is kept in the user's cache folder, `vsearch/kernels/<hash>`: below $NUMBA_CACHE_DIR if that is set,
    else below $XDG_CACHE_HOME or ~/.cache. The hash covers every source file of this folder and numba's version:
    numba itself notices a change only in the file of the kernel, not in the kernels that this one calls. numba adds
-   the processor's name and features to the key.
+   the processor's name and features to the key. One process saves at a time.
 3. Where no such folder can be written, kernels are compiled anew in every process.
 4. With NUMBA_DISABLE_JIT=1 a kernel is the plain Python function.
 5. Compiling that takes longer than a second is told (patience.py).
@@ -59,17 +60,19 @@ def kernel(function: Any = None, *, fastmath: bool | set[str] = False) -> Any:
     def decorate(function: Function) -> Function:
         options = {"nogil": True, "boundscheck": False, "error_model": "numpy", "fastmath": fastmath}
         folder = cache_folder()
-        if folder is None or config.DISABLE_JIT:
-            plain: Function = numba.njit(**options)(function)
-            return plain
-        with _decorating:
-            before = config.CACHE_DIR
-            config.CACHE_DIR = folder
-            try:
-                compiled: Function = numba.njit(cache=True, **options)(function)
-            finally:
-                config.CACHE_DIR = before
-        _save_safely(compiled, Path(folder) / "lock")
+        if config.DISABLE_JIT:
+            return function
+        if folder is None:
+            compiled: Function = numba.njit(**options)(function)
+        else:
+            with _decorating:
+                before = config.CACHE_DIR
+                config.CACHE_DIR = folder
+                try:
+                    compiled = numba.njit(cache=True, **options)(function)
+                finally:
+                    config.CACHE_DIR = before
+            _save_safely(compiled, Path(folder) / "lock")
         _forget_literals(compiled)
         return compiled
 

@@ -108,6 +108,16 @@ def test_processes_that_compile_at_once_keep_each_others_kernels(package: Path, 
     assert len(compiled(tmp_path / "vsearch")) == len(cases)
 
 
+def test_a_constant_compiles_no_version_of_its_own(package: Path, tmp_path: Path) -> None:
+    (package / "vsearch" / "index" / "sums.py").write_text(
+        "import numpy as np\nfrom .jit import kernel\n\n@kernel\ndef twice(x):\n    return x + x\n\n"
+        "@kernel\ndef sums(n):\n    return twice(1) + twice(2) + twice(np.int64(n))\n"
+    )
+    code = "from vsearch.index.sums import sums, twice; show(sums(3), len(twice.signatures))"
+    for place in (tmp_path / "user", package / "vsearch" / "__init__.py" / "below"):  # also where none can be kept
+        assert run(package, code, XDG_CACHE_HOME=str(place)) == "12 1"
+
+
 def test_the_users_numba_settings_are_left_alone(package: Path, tmp_path: Path) -> None:
     code = """
     import numba
