@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import vsearch
+from tests.fake_upstream import FakeUpstream, fake_upstream
 
 # Every run tries other examples; a failure prints the blob that repeats it (`@reproduce_failure`).
 settings.register_profile(
@@ -47,6 +48,19 @@ def db(tmp_path: Path) -> Iterator[Any]:
     """An empty database in a folder of its own."""
     with vsearch.open(tmp_path / "db") as database:
         yield database
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[FakeUpstream]:
+    """A server that speaks OpenAI's protocol, one for a file of tests."""
+    with fake_upstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def fresh_upstream(upstream: FakeUpstream) -> None:
+    """That server, as if nothing had been asked yet."""
+    upstream.reset()
 
 
 @pytest.fixture(scope="session")

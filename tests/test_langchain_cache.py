@@ -8,7 +8,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +46,6 @@ def embedded(texts: list[str]) -> np.ndarray[Any, Any]:
         for word in text.lower().split():
             np.add.at(row, [sum(map(ord, word)) % DIM], 1.0)
     return vectors + np.float32(1e-3)
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Iterator[vsearch.Database]:
-    with vsearch.open(tmp_path / "db") as database:
-        yield database
 
 
 @pytest.fixture

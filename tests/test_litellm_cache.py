@@ -6,8 +6,6 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,12 +41,6 @@ def answer(text: str = "Paris", reason: str | None = "stop", **message: Any) -> 
 
 def ask(text: str, *before: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
     return {"messages": [SYSTEM, *before, {"role": "user", "content": text}], **kwargs}
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Iterator[vsearch.Database]:
-    with vsearch.open(tmp_path / "db") as database:
-        yield database
 
 
 @pytest.fixture

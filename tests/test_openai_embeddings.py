@@ -19,7 +19,7 @@ import openai
 import pytest
 
 import vsearch
-from tests.fake_upstream import DIM, FakeUpstream, fake_upstream, vector_of
+from tests.fake_upstream import DIM, FakeUpstream, vector_of
 from tests.fronting import Asking, ask, client_of, idle, new, options, text_of
 from tests.serving import Server, serving
 from vsearch.api.memory import MemoryBudget
@@ -35,15 +35,7 @@ KEY = "a-key-for-everything"
 SCOPE = {"method": "POST", "raw_path": b"/", "query_string": b"", "headers": []}  # of a request
 
 
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[FakeUpstream]:
-    with fake_upstream() as upstream:
-        yield upstream
-
-
-@pytest.fixture(autouse=True)
-def fresh(upstream: FakeUpstream) -> None:
-    upstream.reset()
+pytestmark = pytest.mark.usefixtures("fresh_upstream")
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import httpx
 import openai
 import pytest
 
-from tests.fake_upstream import TOOL_CALLS, USAGE, FakeUpstream, fake_upstream
+from tests.fake_upstream import TOOL_CALLS, USAGE, FakeUpstream
 from tests.fronting import TIMEOUT_S, Asking, ask, ask_with, client_of, idle, new, numbers, options, text_of, until
 from tests.serving import Server, serving
 
@@ -25,15 +25,7 @@ POLICIES = {
 }
 
 
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[FakeUpstream]:
-    with fake_upstream() as upstream:
-        yield upstream
-
-
-@pytest.fixture(autouse=True)
-def fresh(upstream: FakeUpstream) -> None:
-    upstream.reset()
+pytestmark = pytest.mark.usefixtures("fresh_upstream")
 
 
 @pytest.fixture(scope="module")

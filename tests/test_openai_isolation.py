@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 import vsearch
-from tests.fake_upstream import DIM, FakeUpstream, fake_upstream, vector_of
+from tests.fake_upstream import DIM, FakeUpstream, vector_of
 from tests.fronting import new, options
 from tests.serving import Server, serving
 from vsearch.api.memory import MemoryBudget
@@ -36,15 +36,7 @@ READING = "a-key-for-reading"
 Headers = list[tuple[str, str]]
 
 
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[FakeUpstream]:
-    with fake_upstream() as upstream:
-        yield upstream
-
-
-@pytest.fixture(autouse=True)
-def fresh(upstream: FakeUpstream) -> None:
-    upstream.reset()
+pytestmark = pytest.mark.usefixtures("fresh_upstream")
 
 
 @pytest.fixture(scope="module")
